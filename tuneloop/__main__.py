@@ -1,0 +1,5 @@
+"""`python -m tuneloop` is `tuneloop`."""
+
+from tuneloop.cli import main
+
+main()

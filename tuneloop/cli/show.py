@@ -1,0 +1,88 @@
+"""What commands share: the workspace they were given, tables, progress bars, JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tuneloop.progress import Progress as Watch
+from tuneloop.workspace import Workspace, locate, open_workspace
+
+
+@dataclass
+class Door:
+    """Handed to every command (`@click.pass_obj`)."""
+
+    flag: Path | None
+    as_json: bool
+    console: Console = field(default_factory=lambda: Console(highlight=False))
+    errors: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+
+    def workspace(self, *, create: bool = False) -> Workspace:
+        return open_workspace(locate(self.flag), create=create)
+
+    def say(self, text: str = "") -> None:
+        """A line for people; silent with --json. Rich markup is allowed: escape what users typed."""
+        if not self.as_json:
+            self.console.print(text)
+
+    def result(self, data: Any) -> None:
+        """The command's result for machines; printed only with --json, exactly one document."""
+        if self.as_json:
+            click.echo(json.dumps(data, ensure_ascii=False, default=str))
+
+    def table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[int] = ()
+    ) -> None:
+        """A table for people. `right` names the columns (by index) that hold numbers."""
+        if self.as_json:
+            return
+        table = Table(
+            title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
+        )
+        for index, column in enumerate(columns):
+            table.add_column(column, justify="right" if index in right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*("" if cell is None else str(cell) for cell in row))
+        self.console.print(table)
+
+    @contextmanager
+    def progress(self) -> Iterator[Watch]:
+        """Bars on stderr, one per stage; nothing when stderr is no terminal or with --json."""
+        if self.as_json or not self.errors.is_terminal:
+            yield lambda stage, done, total: None
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(show_speed=True),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.errors, transient=True) as bars:
+            yield _watch(bars)
+
+
+def _watch(bars: Progress) -> Watch:
+    tasks: dict[str, TaskID] = {}
+    last: dict[str, float] = {}
+
+    def watch(stage: str, done: float, total: float | None) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(stage, total=total)
+        now = time.monotonic()
+        # Ten redraws a second are enough; a reader calls this per message.
+        if now - last.get(stage, 0.0) > 0.1 or (total is not None and done >= total):
+            last[stage] = now
+            bars.update(tasks[stage], completed=done, total=total)
+
+    return watch

@@ -1,0 +1,135 @@
+"""The workspace's rows: SQLAlchemy Core over SQLite (default) or PostgreSQL (by URL).
+
+Facts that are acknowledged (feedback, promotion, imports) take one path: `with database.write() as rows`, which
+is BEGIN IMMEDIATE ... COMMIT under one lock. Measured before the design was fixed: kill -9 x200 lost 0 of 15,993
+acknowledged rows this way; a deferred BEGIN failed 699 of 800 read-then-write transactions with "locked".
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from tuneloop.db.tables import REVISION, metadata
+from tuneloop.errors import Conflict, Damaged, OutOfResources
+from tuneloop.texts import _
+
+__all__ = ["Database", "metadata", "open_database"]
+
+
+class Database:
+    """One engine, many readers, one writer at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writing = threading.Lock()
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for SELECTs; sees the last committed state."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction. Committed when the block ends, rolled back when it raises.
+
+        Raises Conflict when another process holds the database for longer than 10 s, OutOfResources when the
+        disk is full; in both cases nothing of the block was kept.
+        """
+        with self._writing, self.engine.connect() as connection:
+            try:
+                if self.is_sqlite:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                yield connection
+                if self.is_sqlite:
+                    connection.exec_driver_sql("COMMIT")
+                else:
+                    connection.commit()
+            except BaseException as problem:
+                if self.is_sqlite:
+                    if connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+                        connection.exec_driver_sql("ROLLBACK")
+                else:
+                    connection.rollback()
+                if isinstance(problem, OperationalError):
+                    raise _explained(problem) from problem
+                raise
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def open_database(url: str) -> Database:
+    """Open (and create or migrate) the database behind a SQLAlchemy URL.
+
+    Raises Conflict when a newer tuneloop wrote it, Damaged when it is not a database.
+    """
+    if url.startswith("sqlite"):
+        engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": 10.0})
+        event.listen(engine, "connect", _prepare_sqlite)
+    else:
+        engine = create_engine(url)
+    try:
+        _bring_up_to_date(engine)
+    except DBAPIError as problem:
+        raise Damaged(
+            _("{url} cannot be opened as a tuneloop database: {problem}").format(url=url, problem=problem.orig),
+            fix=_("Restore it from a copy, or move it away and collect again."),
+        ) from problem
+    return Database(engine)
+
+
+def _prepare_sqlite(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    # FULL: an acknowledged row survives losing power, at about 500 commits/s on a laptop disk.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _bring_up_to_date(engine: Engine) -> None:
+    # Alembic takes 0.3 s to import; a database that is already at REVISION never pays it.
+    with engine.connect() as connection:
+        known = engine.dialect.has_table(connection, "alembic_version")
+        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if known else None
+    if revision == REVISION:
+        return
+    if revision is not None and revision > REVISION:
+        raise Conflict(
+            _("this workspace was written by a newer tuneloop (schema {theirs}, ours is {ours})").format(
+                theirs=revision, ours=REVISION
+            ),
+            fix=_("Upgrade tuneloop: pip install -U tuneloop."),
+        )
+    from tuneloop.db.migrate import upgrade
+
+    upgrade(engine, backup=revision is not None)
+
+
+def sqlite_url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def _explained(problem: OperationalError) -> Exception:
+    said = str(problem.orig)
+    if "locked" in said or "busy" in said:
+        return Conflict(
+            _("another tuneloop process is writing to this workspace"),
+            fix=_("Wait for it, then run this again."),
+        )
+    if "full" in said or "disk I/O" in said:
+        return OutOfResources(
+            _("the database cannot be written: {said}").format(said=said),
+            fix=_("Free some disk space and run the same command again; nothing is half written."),
+        )
+    return problem

@@ -1,0 +1,170 @@
+"""Every knob of the product, with its default and one line of help; the only reader of the environment.
+
+A value comes from (first wins) the environment (`TUNELOOP_SERVE_PORT`), the workspace's `tuneloop.toml`
+(`[serve] port = 8090`), the default. Command-line flags are laid over these by the commands themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tuneloop.errors import BadInput
+from tuneloop.texts import _
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`name` is "section.key"; the type of `default` is the type of the value."""
+
+    name: str
+    default: Value
+    help: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable: "serve.port" is TUNELOOP_SERVE_PORT."""
+        return "TUNELOOP_" + self.name.replace(".", "_").upper()
+
+
+SETTINGS = (
+    Setting(
+        "workspace",
+        "",
+        "folder of the workspace; empty: this folder if it has a tuneloop.toml, else ./tuneloop-work",
+    ),
+    Setting("lang", "", "language of texts: en or ru; empty: from LANG"),
+    Setting("db.url", "", "database URL; empty: tuneloop.db in the workspace"),
+    Setting("collect.link_precision", 0.85, "guessed reply links are used only above this precision"),
+    Setting("collect.max_gap_hours", 24.0, "an answer later than this is not paired with its question by a guess"),
+    Setting("dataset.context_turns", 4, "turns of context kept before the question"),
+    Setting("dataset.min_chars", 3, "answers shorter than this are too short to learn from"),
+    Setting("dataset.max_chars", 2000, "longer questions or answers are left out"),
+    Setting(
+        "dataset.near_duplicate",
+        0.8,
+        "MinHash Jaccard similarity from which two examples are near duplicates",
+    ),
+    Setting("dataset.validation_share", 0.1, "share of examples for validation"),
+    Setting("dataset.test_share", 0.2, "share of examples for the held-out test, the latest in time"),
+    Setting("tune.rank", 16, "LoRA rank"),
+    Setting("tune.alpha", 32, "LoRA alpha"),
+    Setting("tune.rate", 0.0, "learning rate; 0: 2e-4, or 1e-3 for models under 50 M parameters"),
+    Setting("tune.epochs", 3, "passes over the training part"),
+    Setting("tune.batch_tokens", 2048, "tokens of one optimiser step"),
+    Setting("tune.max_length", 1024, "longer examples are cut from the left of their context"),
+    Setting("tune.max_hours", 4.0, "refuse to start when the estimate is longer"),
+    Setting("tune.mlflow_url", "", "MLflow tracking server to log runs to; empty: none"),
+    Setting("gate.min_questions", 30, "fewer held-out questions than this is 'not enough data'"),
+    Setting("pack.quants", "f16,q8_0,q4_K_M", "quantisations to export"),
+    Setting("pack.ollama_url", "http://127.0.0.1:11434", "Ollama to create the model in, when it answers"),
+    Setting("serve.host", "127.0.0.1", "address to listen on"),
+    Setting("serve.port", 8090, "port to listen on; 0 picks a free one"),
+    Setting("serve.context", 2048, "context window of the served model, tokens"),
+    Setting("serve.parallel", 2, "requests the model answers at once"),
+    Setting("serve.queue", 16, "requests that may wait; beyond it 503 with Retry-After"),
+    Setting("serve.timeout", 120.0, "seconds one request may take in all"),
+)
+
+# A renamed or removed key answers with the sentence that says what to use instead.
+OBSOLETE: dict[str, str] = {}
+
+_BY_NAME = {s.name: s for s in SETTINGS}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved values. `origin` tells where each came from, so that commands can print it."""
+
+    values: Mapping[str, Value] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        return str(self.values[name])
+
+    def integer(self, name: str) -> int:
+        return int(self.values[name])
+
+    def number(self, name: str) -> float:
+        return float(self.values[name])
+
+    def origin(self, name: str) -> str:
+        """ "default", "tuneloop.toml" or the environment variable's name."""
+        return self.origins[name]
+
+
+def load(folder: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Resolve every setting for the workspace in `folder` (None: outside any workspace).
+
+    Raises BadInput for an unknown key or a value of the wrong type, naming both the key and its place.
+    """
+    environment = os.environ if environment is None else environment
+    written = _read_toml(folder / "tuneloop.toml") if folder else {}
+    values: dict[str, Value] = {}
+    origins: dict[str, str] = {}
+    for setting in SETTINGS:
+        if setting.variable in environment:
+            raw: object = environment[setting.variable]
+            origin = setting.variable
+        elif setting.name in written:
+            raw, origin = written[setting.name], "tuneloop.toml"
+        else:
+            raw, origin = setting.default, "default"
+        values[setting.name] = _typed(setting, raw, origin)
+        origins[setting.name] = origin
+    return Settings(values, origins)
+
+
+def language_of_environment() -> str:
+    """The language asked for by TUNELOOP_LANG, else by LC_ALL, LC_MESSAGES, LANG."""
+    for variable in ("TUNELOOP_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+        if value := os.environ.get(variable):
+            return value
+    return "en"
+
+
+def _read_toml(path: Path) -> dict[str, Value]:
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise BadInput(
+            _("{path} cannot be read: {problem}").format(path=path, problem=problem),
+            fix=_("Correct that line; `tuneloop settings` lists every key."),
+        ) from problem
+    flat: dict[str, Value] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": deep for inner, deep in value.items()}
+        else:
+            flat[key] = value
+    for key in flat:
+        if key in OBSOLETE:
+            raise BadInput(_("'{key}' in {path} is no longer used").format(key=key, path=path), fix=OBSOLETE[key])
+        if key not in _BY_NAME:
+            raise BadInput(
+                _("'{key}' in {path} is not a known setting").format(key=key, path=path),
+                fix=_("`tuneloop settings` lists every key."),
+            )
+    return flat
+
+
+def _typed(setting: Setting, raw: object, origin: str) -> Value:
+    kind = type(setting.default)
+    try:
+        if kind is bool:
+            return raw if isinstance(raw, bool) else str(raw).lower() in {"1", "true", "yes", "on"}
+        return kind(str(raw))
+    except (TypeError, ValueError):
+        raise BadInput(
+            _("'{name}' from {origin} must be a {kind}, not '{raw}'").format(
+                name=setting.name, origin=origin, kind=kind.__name__, raw=raw
+            ),
+            fix=setting.help,
+        ) from None
