@@ -83,7 +83,7 @@ class Example:
                 merged.append({"role": role, "content": text})
         return merged
 
-    def chat(self, system: str = "") -> list[dict[str, str]]:
+    def conversation(self, system: str = "") -> list[dict[str, str]]:
         """The whole training example in the OpenAI chat shape."""
         return [*self.prompt(system), {"role": "assistant", "content": self.answer}]
 
