@@ -1,17 +1,23 @@
 """Run one function on untrusted input in a child process with limits, and kill it when it will not end.
 
 A 304-byte model file aborts its host process and a 493 KB picture takes 1.3 GB: whoever opens such a file may
-die, so it is never the process that serves or holds the database.
+die, so it is never the process that serves or holds the database. Arguments and results cross as JSON: what a
+hostile file made of its reader must not be able to send objects that run code on arrival.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import importlib
+import json
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeVar
 
+from tuneloop import errors, texts
 from tuneloop.errors import Hostile, TuneloopError
 from tuneloop.texts import _
 
@@ -21,50 +27,68 @@ Result = TypeVar("Result")
 def run_limited(
     function: Callable[..., Result], *arguments: Any, seconds: float = 30.0, memory: int = 1 << 30, what: str = ""
 ) -> Result:
-    """Call a module-level function in a fresh interpreter; return what it returns (must pickle).
+    """Call a module-level function in a fresh interpreter; return what it returns.
 
-    seconds: wall-clock limit, then SIGKILL; memory: address-space limit in bytes above what the child starts with.
-    Raises Hostile when the limit was hit or the child died, and whatever TuneloopError the function raised.
+    Arguments may be JSON values and paths, the result a JSON value (tuples come back as lists). seconds: wall-clock
+    limit, then SIGKILL; memory: address space in bytes above what the child starts with.
+    Raises Hostile when a limit was hit or the child died, and whatever TuneloopError the function raised.
     """
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(there, memory, int(seconds) + 1, function, arguments), daemon=True)
-    process.start()
-    there.close()
+    order = {
+        "function": f"{function.__module__}:{function.__qualname__}",
+        "arguments": [{"path": str(a)} if isinstance(a, Path) else {"value": a} for a in arguments],
+        "memory": memory,
+        "seconds": int(seconds) + 1,
+        "language": texts.language(),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuneloop.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
     try:
-        if not here.poll(seconds):
-            raise _refusal(what, _("took longer than {seconds:.0f} s").format(seconds=seconds))
-        ok, value = here.recv()
-    except EOFError:
-        process.join(5)
-        raise _refusal(what, _("made its reader die (exit {code})").format(code=process.exitcode)) from None
+        said, _errors = process.communicate(json.dumps(order).encode(), timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise _refusal(what, _("took longer than {seconds:.0f} s").format(seconds=seconds)) from None
     finally:
         process.kill()
-        process.join()
-        here.close()
-    if ok:
-        return value  # type: ignore[no-any-return]
-    if isinstance(value, TuneloopError):
-        raise value
-    raise _refusal(what, str(value))
+        process.wait()
+    try:
+        answer = json.loads(said)
+    except ValueError:
+        raise _refusal(what, _("made its reader die (exit {code})").format(code=process.returncode)) from None
+    if "result" in answer:
+        return answer["result"]  # type: ignore[no-any-return]
+    if answer["kind"]:
+        raise getattr(errors, answer["kind"])(answer["message"], fix=answer["fix"])
+    raise _refusal(what, answer["message"])
 
 
-def _work(
-    pipe: Connection, memory: int, seconds: int, function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + memory,) * 2)
+def _work() -> None:
+    """In the child: do the order that came on stdin. What the function prints must not mix with the answer."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    order = json.load(sys.stdin)
+    texts.use(order["language"])
+    module, name = order["function"].split(":")
+    function = getattr(importlib.import_module(module), name)
+    arguments = [Path(a["path"]) if "path" in a else a["value"] for a in order["arguments"]]
+    resource.setrlimit(resource.RLIMIT_CPU, (order["seconds"], order["seconds"]))
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + order["memory"],) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        answer: tuple[bool, Any] = (True, function(*arguments))
+        answer = {"result": function(*arguments)}
     except TuneloopError as problem:
-        answer = (False, problem)
+        answer = {"kind": type(problem).__name__, "message": problem.message, "fix": problem.fix}
     except MemoryError:
-        answer = (False, _("needs more than {memory} MB of memory").format(memory=memory >> 20))
+        needs = _("needs more than {memory} MB of memory").format(memory=order["memory"] >> 20)
+        answer = {"kind": "", "message": needs}
     except Exception as problem:  # noqa: BLE001  whatever a parser raises on hostile input becomes one sentence
-        answer = (False, f"{type(problem).__name__}: {problem}")
-    pipe.send(answer)
-    pipe.close()
+        answer = {"kind": "", "message": f"{type(problem).__name__}: {problem}"}
+    with channel:
+        json.dump(answer, channel)
 
 
 def _address_space() -> int:
@@ -77,3 +101,7 @@ def _refusal(what: str, reason: str) -> Hostile:
         _("{what} was refused: it {reason}").format(what=what or _("the file"), reason=reason),
         fix=_("Ask its author for another file; nothing of it was kept."),
     )
+
+
+if __name__ == "__main__":
+    _work()
