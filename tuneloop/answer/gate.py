@@ -86,7 +86,7 @@ def decide(
     """
     figures: dict[str, Any] = {"questions": len(items), "memory": _memory_figures(memory)}
     if closeness:
-        figures["closeness"] = dict(closeness)
+        figures["closeness"] = {k: None if math.isnan(v) else v for k, v in closeness.items()}
     if len(items) < least:
         why = n_(
             "{n} held-out question is too few; at least {least} are needed.",
