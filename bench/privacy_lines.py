@@ -4,6 +4,7 @@
 hand, not by the code under test. Deterministic: a seeded shuffle pairs values with sentences.
 """
 
+# ruff: noqa: E501  the lines are data
 from __future__ import annotations
 
 import random

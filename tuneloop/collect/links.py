@@ -1,0 +1,272 @@
+"""Who answers whom: guesses by a ranker trained on the chat's own reply links.
+
+A fifth of the links is hidden for good and only used to test. The ranker looks twice (features.py, beliefs.py); each
+look is trained in folds, so that no link is ever visible to its own features. A guess is used only above a
+probability that reached the wanted precision on links not trained on, and the precision it then had on the hidden
+links is part of the figures.
+
+The figures hold for messages that answer something. A message without a link may also start a new subject, which
+reply links cannot teach; turns that greet everybody are therefore never linked by a guess (dialogues.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuneloop import stats
+from tuneloop.collect import beliefs, features
+from tuneloop.collect.columns import Columns, Ints
+from tuneloop.collect.features import WINDOW, Floats, Rows, Truth
+from tuneloop.progress import Progress, silent
+from tuneloop.texts import _
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier as Model
+
+FEWEST_LINKS = 200  # below it 20 % are under 40 hidden links: a precision of 0.85 would be known to +-0.11 only
+MOST_LINKS = 8_000  # the newest; 2,000 -> 10,000 links add 0.2 points of F on the Ubuntu IRC set
+NEWEST = 60_000  # guesses are made among this many newest messages; reply links are used everywhere
+HIDDEN = 0.2
+FOLDS = 3
+NEGATIVES = 0.3  # share of wrong candidates the first look learns from; all of them cost 3 x the time, gain nothing
+IMPOSSIBLE = -30.0  # log-odds
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guesses:
+    """For some messages without a link (`rows`: positions) the likeliest parent and how likely it is."""
+
+    rows: Rows
+    parent: Ints
+    chance: Floats
+    threshold: float  # below it a guess is not to be used
+    figures: Figures
+
+
+def guess(columns: Columns, precision: float, *, seed: int = 0, watch: Progress = silent) -> Guesses | None:
+    """Train on the chat's reply links, test on the hidden ones, guess the rest; None under FEWEST_LINKS links.
+
+    precision: the share of used guesses that must be right, message for message, on links not trained on.
+    """
+    recent, places = columns.newest(NEWEST)
+    linked = np.flatnonzero(recent.parent >= 0)[-MOST_LINKS:]
+    if len(linked) < FEWEST_LINKS:
+        return None
+    rng = np.random.default_rng(seed)
+    mixed = rng.permutation(linked)
+    hidden = np.sort(mixed[: round(len(mixed) * HIDDEN)])
+    folds = [np.sort(mixed[len(hidden) :][number::FOLDS]) for number in range(FOLDS)]
+    loose = np.flatnonzero((recent.parent < 0) & (np.diff(recent.burst, prepend=-1) != 0))
+    scores = _first_look(recent, _without(recent.parent, hidden), folds, np.concatenate((hidden, loose)), rng, watch)
+    seen, tested, model = _second_look(recent, hidden, folds, scores, watch)
+    found = _answers(recent, model, loose, _state(recent, recent.parent, scores), scores)
+    figures = {"trained_on": sum(map(len, folds)), "wanted_precision": precision, "newest_messages": len(recent)}
+    threshold = _threshold(seen, precision)
+    figures |= _figures(recent, tested, threshold, _best_f(seen))
+    figures |= baselines(recent, np.concatenate(folds), hidden)
+    return Guesses(places[loose], places[found.parent].astype(np.int32), found.chance, threshold, figures)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """Predictions for `rows`; `right` where the true parent is known."""
+
+    rows: Rows
+    parent: Ints
+    chance: Floats
+    right: Truth
+
+
+def _without(visible: Ints, rows: Rows) -> Ints:
+    fewer = visible.copy()
+    fewer[rows] = -1
+    return fewer
+
+
+def _fit(inputs: list[Floats], labels: list[Truth], weights: list[Floats], rounds: int) -> Model:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
+
+    model = HistGradientBoostingClassifier(
+        max_iter=rounds,
+        learning_rate=0.1,
+        max_leaf_nodes=15,
+        min_samples_leaf=40,
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=0,
+    )
+    # One thread: the sums of several differ in their last bit, and two threads on busy cores took 46 s, one 5 s.
+    with threadpool_limits(limits=1):
+        return model.fit(np.concatenate(inputs), np.concatenate(labels), sample_weight=np.concatenate(weights))
+
+
+def _log_odds(model: Model, values: Floats, exists: Truth) -> Floats:
+    from threadpoolctl import threadpool_limits
+
+    found = np.full(exists.shape, IMPOSSIBLE, np.float32)
+    with threadpool_limits(limits=1):
+        found[exists] = model.decision_function(values[exists])
+    return found
+
+
+def _parts(rows: Rows) -> Iterator[Rows]:
+    for start in range(0, len(rows), features.CHUNK):
+        yield rows[start : start + features.CHUNK]
+
+
+def _first_look(
+    columns: Columns, visible: Ints, folds: list[Rows], others: Rows, rng: np.random.Generator, watch: Progress
+) -> Floats:
+    """Log-odds of every candidate, (n, WINDOW), for the rows of the folds (each by a model that did not learn it,
+    from features without its link) and for `others`."""
+    known = [features.threads(columns, _without(visible, fold)) for fold in folds]
+    inputs: list[list[Floats]] = [[] for _fold in folds]
+    labels: list[list[Truth]] = [[] for _fold in folds]
+    weights: list[list[Floats]] = [[] for _fold in folds]
+    for number, fold in enumerate(folds):
+        for rows in _parts(fold):
+            values, place, exists = features.pairs(columns, known[number], rows)
+            right = (place == columns.parent[rows][:, None]) & exists
+            kept = exists & (right | (rng.random(exists.shape) < NEGATIVES))
+            inputs[number].append(values[kept])
+            labels[number].append(right[kept])
+            weights[number].append(np.where(right[kept], 1, 1 / NEGATIVES).astype(np.float32))
+    scores = np.full((len(columns), WINDOW), IMPOSSIBLE, np.float32)
+    work = [(fold, known[number], number) for number, fold in enumerate(folds)]
+    work.append((others, features.threads(columns, visible), len(folds)))
+    for rows_of, threads, left_out in work:
+        watch(_("learning who answers whom"), left_out, len(work))
+        used = [number for number in range(len(folds)) if number != left_out]
+        model = _fit(*([part for n in used for part in lists[n]] for lists in (inputs, labels, weights)), rounds=120)
+        for rows in _parts(rows_of):
+            values, _place, exists = features.pairs(columns, threads, rows)
+            scores[rows] = _log_odds(model, values, exists)
+    return scores
+
+
+def _state(columns: Columns, visible: Ints, scores: Floats) -> Floats:
+    """Beliefs about every message: certain where its link is visible, else what the first look said."""
+    state = beliefs.normalised(scores)
+    linked = np.flatnonzero(visible >= 0)
+    state[linked] = 0
+    back = linked - visible[linked] - 1
+    near = back < WINDOW
+    state[linked[near], back[near]] = 1
+    return state
+
+
+def _second_values(
+    columns: Columns, known: features.Threads, state: Floats, rows: Rows, scores: Floats
+) -> tuple[Floats, Truth]:
+    place, exists = features.candidates(columns, rows)
+    return beliefs.features(columns, known, state, rows, place, exists, scores[rows]), exists
+
+
+def _second_look(
+    columns: Columns, hidden: Rows, folds: list[Rows], scores: Floats, watch: Progress
+) -> tuple[Answers, Answers, Model]:
+    """Answers for the folds (each by a model that did not learn it) and for the hidden links; the final model."""
+    visible = _without(columns.parent, hidden)
+    known = features.threads(columns, visible)
+    inputs: list[list[Floats]] = [[] for _fold in folds]
+    labels: list[list[Truth]] = [[] for _fold in folds]
+    for number, fold in enumerate(folds):
+        state = _state(columns, _without(visible, fold), scores)
+        for rows in _parts(fold):
+            values, exists = _second_values(columns, known, state, rows, scores)
+            place = features.candidates(columns, rows)[0]
+            inputs[number].append(values[exists])
+            labels[number].append((place == columns.parent[rows][:, None])[exists])
+    seen = []
+    for number, fold in enumerate(folds):
+        used = [n for n in range(len(folds)) if n != number]
+        model = _fit_all([inputs[n] for n in used], [labels[n] for n in used])
+        seen.append(_answers(columns, model, fold, _state(columns, _without(visible, fold), scores), scores, known))
+    model = _fit_all(inputs, labels)
+    tested = _answers(columns, model, hidden, _state(columns, visible, scores), scores, known)
+    whole = Answers(*(np.concatenate([getattr(part, name) for part in seen]) for name in Answers.__slots__))
+    return whole, tested, model
+
+
+def _fit_all(inputs: list[list[Floats]], labels: list[list[Truth]]) -> Model:
+    values, right = [part for parts in inputs for part in parts], [part for parts in labels for part in parts]
+    return _fit(values, right, [np.ones(len(part), np.float32) for part in right], rounds=80)
+
+
+def _answers(
+    columns: Columns, model: Model, rows: Rows, state: Floats, scores: Floats, known: features.Threads | None = None
+) -> Answers:
+    known = known or features.threads(columns, columns.parent)
+    parent, chance = np.zeros(len(rows), np.int32), np.zeros(len(rows), np.float32)
+    for number, part in enumerate(_parts(rows)):
+        values, exists = _second_values(columns, known, state, part, scores)
+        odds = _log_odds(model, values, exists)
+        best, lines = odds.argmax(axis=1), np.arange(len(part))
+        at = slice(number * features.CHUNK, number * features.CHUNK + len(part))
+        parent[at] = features.candidates(columns, part)[0][lines, best]
+        chance[at] = 1 / (1 + np.exp(-odds[lines, best]))
+    return Answers(rows, parent, chance, parent == columns.parent[rows])
+
+
+def _threshold(seen: Answers, precision: float) -> float:
+    """The lowest probability above which guesses were right often enough; infinite when none was."""
+    order = np.argsort(-seen.chance, kind="stable")
+    share = np.cumsum(seen.right[order]) / np.arange(1, len(order) + 1)
+    good = np.flatnonzero(share >= precision)
+    good = good[good >= 19]  # twenty guesses at least, or luck decides
+    return float(seen.chance[order][good[-1]]) if len(good) else math.inf
+
+
+def _best_f(seen: Answers) -> float:
+    """The probability below which making no guess gives the best F."""
+    order = np.argsort(-seen.chance, kind="stable")
+    f = 2 * np.cumsum(seen.right[order]) / (np.arange(1, len(order) + 1) + len(order))
+    return float(seen.chance[order][f.argmax()])
+
+
+def _figures(columns: Columns, tested: Answers, threshold: float, best: float) -> Figures:
+    """Message for message over the hidden links: precision = right / guessed, recall = right / hidden."""
+    n = len(tested.rows)
+    turn = columns.burst[tested.parent] == columns.burst[columns.parent[tested.rows]]
+    guessed, used = tested.chance >= best, tested.chance >= threshold
+    right, kept, kept_right = int((tested.right & guessed).sum()), int(used.sum()), int((tested.right & used).sum())
+    return {
+        "hidden": n,
+        "precision": right / max(1, int(guessed.sum())),
+        "recall": right / n,
+        "f": 2 * right / (int(guessed.sum()) + n),
+        "turn_f": 2 * int((turn & guessed).sum()) / (int(guessed.sum()) + n),
+        "always_guessing": float(tested.right.mean()),
+        "turn_always_guessing": float(turn.mean()),
+        "threshold": threshold if kept else None,
+        "precision_at_threshold": kept_right / kept if kept else None,
+        "precision_interval": list(stats.wilson(kept_right, kept)),
+        "turn_precision_at_threshold": float(turn[used].mean()) if kept else None,
+        "recall_at_threshold": kept_right / n,
+    }
+
+
+def baselines(columns: Columns, learnt: Rows, hidden: Rows) -> Figures:
+    """F of two simple rules on the hidden links: the message before, and the message before unless a pause
+    (chosen on the learnt links out of 1 minute ... 1 day) lies between."""
+    best = max((60, 120, 300, 600, 1800, 3600, 86400), key=lambda pause: _gap_f(columns, learnt, pause))
+    return {
+        "previous_f": float((columns.parent[hidden] == hidden - 1).mean()),
+        "gap_f": _gap_f(columns, hidden, best),
+        "gap_seconds": best,
+    }
+
+
+def _gap_f(columns: Columns, rows: Rows, pause: int) -> float:
+    near = columns.time[rows] - columns.time[rows - 1] <= pause
+    right = int((near & (columns.parent[rows] == rows - 1)).sum())
+    return 2 * right / (int(near.sum()) + len(rows))

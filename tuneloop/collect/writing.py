@@ -1,0 +1,202 @@
+"""The files of a dataset folder, in the order that makes a half-written one recognisable: card.json is the last."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuneloop.collect import formats, labels
+from tuneloop.collect.activity import Activity
+from tuneloop.collect.privacy import Scrubber, write_receipt
+from tuneloop.collect.report import render
+from tuneloop.collect.split import SPLITS
+from tuneloop.progress import Progress, silent
+from tuneloop.records import Dialogue, Example
+from tuneloop.texts import _
+from tuneloop.workspace import write_atomically, write_json
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that goes into a folder. `rejected`: reason -> n; `removed`: kind of personal data -> n."""
+
+    read: int
+    parts: dict[str, list[Example]]
+    dialogues: list[Dialogue]
+    rejected: Counter[str]
+    copies: dict[str, int]
+    removed: Counter[str]
+
+    @property
+    def examples(self) -> list[Example]:
+        return [example for part in SPLITS for example in self.parts[part]]
+
+
+def write_folder(
+    folder: Path,
+    prepared: Prepared,
+    card: dict[str, Any],
+    failed: Mapping[str, list[str]],
+    activity: Activity,
+    scrubber: Scrubber,
+    watch: Progress = silent,
+) -> None:
+    """Write every file; `card` gets its `files` (relative path -> sha256) and is written last.
+
+    Each file that could leave the machine gets a scrub receipt bound to its hash.
+    """
+    files = dict(data_files(prepared, card["system"], speakers=[s["id"] for s in card["speakers"]], scrubber=scrubber))
+    removed = card["scrubbed"]
+    for number, (name, content) in enumerate(files.items()):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+        write_receipt(path, removed)
+        watch(_("writing files"), number + 1, len(files) + 1)
+    ordered = [e.id for e in prepared.examples if e.id in failed]
+    write_atomically(folder / "rules.jsonl", formats.jsonl({"id": i, "failed": failed[i]} for i in ordered))
+    write_atomically(folder / "report.html", render(card, activity, prepared.parts))
+    write_atomically(folder / "README.md", readme(card))
+    written = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    card["files"] = {name: _sha256(folder / name) for name in written}
+    write_json(folder / "card.json", card)
+    watch(_("writing files"), len(files) + 1, len(files) + 1)
+
+
+def data_files(
+    prepared: Prepared, system: str, *, speakers: Sequence[str], scrubber: Scrubber
+) -> list[tuple[str, bytes]]:
+    """(path in the folder, content) of every data file."""
+    files = []
+    for part in SPLITS:
+        examples = prepared.parts[part]
+        files.append((f"{part}.examples.jsonl", formats.jsonl(map(formats.canonical, examples)).encode()))
+        files.append((f"{part}.jsonl", formats.render("openai", [(part, examples)], system)))
+        for name in ("gemini", "sharegpt", "alpaca"):
+            ending = formats.FORMATS[name]
+            files.append((f"formats/{name}/{part}{ending}", formats.render(name, [(part, examples)], system)))
+    parts = [(part, prepared.parts[part]) for part in SPLITS]
+    files.append(("dialogues.json", formats.json_bytes(whole(d, speakers, scrubber) for d in prepared.dialogues)))
+    files.append(("examples.csv", formats.render("csv", parts)))
+    if formats.has_parquet():
+        files.append(("examples.parquet", formats.render("parquet", parts)))
+    return files
+
+
+def whole(dialogue: Dialogue, speakers: Sequence[str], scrubber: Scrubber) -> dict[str, Any]:
+    """A full dialogue without personal data: people are "speaker" and "person 1", "person 2", ... in order."""
+    names: dict[str, str] = {s: "speaker" if len(speakers) == 1 else f"speaker {i}" for i, s in enumerate(speakers, 1)}
+    turns = []
+    strangers = 0
+    for turn in dialogue.turns:
+        if turn.sender not in names:
+            strangers += 1
+            names[turn.sender] = f"person {strangers}"
+        text = scrubber.scrub(turn.text)[0]
+        turns.append({"who": names[turn.sender], "time": turn.time, "text": text, "messages": list(turn.messages)})
+    return {"id": dialogue.id, "chat": dialogue.chat, "turns": turns}
+
+
+def readme(card: Mapping[str, Any]) -> str:
+    """The folder's README: what it is, how it was made, limits, what may be done with it, what next."""
+    counts = card["counts"]
+    kept = sum(counts.values())
+    name = card["name"]
+    rejected = [
+        f"| {labels.reason(reason)} | {n} |"
+        for reason, n in sorted(card["rejected"].items(), key=lambda r: (-r[1], r[0]))
+    ]
+    removed = ", ".join(f"{labels.kind(kind)} {n}" for kind, n in card["scrubbed"].items()) or _("nothing was found")
+    speakers = ", ".join(s["name"] or s["id"] for s in card["speakers"])
+    chat = card["chats"][0]
+    made = _(
+        'Made by tuneloop {version} from the chat "{chat}" ({messages} messages, {first} to {last}): questions others '
+        "asked, and how {speakers} answered."
+    )
+    lines = [
+        f"# {name}",
+        "",
+        made.format(
+            version=card["tuneloop"],
+            chat=chat["name"],
+            messages=chat["messages"],
+            first=card["period"][0],
+            last=card["period"][1],
+            speakers=speakers,
+        ),
+        "",
+        "## " + _("What is inside"),
+        "",
+        _("{read} examples were found = {kept} kept + {rejected} left out.").format(
+            read=card["read"], kept=kept, rejected=card["read"] - kept
+        ),
+        "",
+        f"| {_('part')} | {_('examples')} |",
+        "|---|---:|",
+        *(f"| {labels.part(part)} | {counts[part]} |" for part in SPLITS),
+        "",
+        _("Test holds the newest dialogues, validation a random sample of the older; no dialogue is in two parts."),
+        "",
+        f"| {_('left out because')} | {_('examples')} |",
+        "|---|---:|",
+        *rejected,
+        "",
+        *_files(),
+        "",
+        "## " + _("How good it is"),
+        "",
+        _(
+            "{share:.1%} of the examples pass all {n} rules (see report.html). That is a rule pass rate, not quality:"
+        ).format(share=card["rule_pass_rate"], n=len(card["rules"]))
+        + " "
+        + _("for quality, let a person look: `tuneloop dataset audit {name}`.").format(name=name),
+        "",
+        "## " + _("Limits"),
+        "",
+        "- "
+        + _("Personal data taken out: {removed}. Names of people who are not in the chat may remain.").format(
+            removed=removed
+        ),
+        "- " + _("report.html and card.json show the names of the most active people: keep them on this machine."),
+        "- " + _("The words belong to the people who wrote them. Ask them before you publish the data or a model."),
+        "- " + _("The same messages give the same files, byte for byte (id {id}).").format(id=card["id"]),
+        "",
+        "## " + _("Next"),
+        "",
+        "```",
+        f"tuneloop dataset audit {name}",
+        f"tuneloop dataset validate {name}/train.jsonl --for openai",
+        f"tuneloop tune {name}",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _files() -> list[str]:
+    rows = {
+        "train.jsonl, validation.jsonl, test.jsonl": _("OpenAI chat messages: OpenAI, Mistral, Together, TRL, Axolotl"),
+        "formats/gemini/": _("`contents` for Vertex AI"),
+        "formats/sharegpt/, formats/alpaca/": _("LLaMA-Factory and others"),
+        "examples.csv, examples.parquet": _("for a spreadsheet, pandas, DuckDB"),
+        "dialogues.json": _("the full dialogues the examples were cut from"),
+        "*.examples.jsonl": _("every field with message ids; what `tuneloop tune` reads"),
+        "rules.jsonl": _("which rules an example fails"),
+        "scrub.json": _("receipts: which file had what personal data removed, bound to its hash"),
+        "report.html": _("the report, one page, no network needed"),
+        "card.json": _("all figures, and the hash of every file; written last"),
+    }
+    return [
+        f"| {_('file')} | {_('what it is')} |",
+        "|---|---|",
+        *(f"| {file} | {what} |" for file, what in rows.items()),
+    ]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
