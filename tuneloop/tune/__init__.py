@@ -1,0 +1,1 @@
+"""Tune: a dataset folder and a local base model become a version (a LoRA adapter), and later a file to serve."""
