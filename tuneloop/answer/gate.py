@@ -97,7 +97,7 @@ def decide(
     figures["bits_per_char"] = {c: bits_per_char(items, c) for c in (candidate, *rivals)}
     figures["against"] = {rival: compare_bits(items, candidate, rival) for rival in rivals}
     if retrieval:
-        figures["chrf"] = {c: _mean_chrf(items, c) for c in (candidate, *rivals, retrieval) if _has_chrf(items, c)}
+        figures["chrf"] = {c: _mean_chrf(items, c) for c in _contestants(items)}
         figures["against_retrieval"] = compare_chrf(items, candidate, retrieval)
     decision, why = _judge(figures, memory, rivals, retrieval, len(items))
     return Verdict(decision, why, figures)
@@ -168,8 +168,8 @@ def _grouped(pairs: Sequence[tuple[float, float, str]]) -> list[list[tuple[float
     return list(groups.values())
 
 
-def _has_chrf(items: Sequence[Item], contestant: str) -> bool:
-    return any(contestant in i.chrf for i in items)
+def _contestants(items: Sequence[Item]) -> list[str]:
+    return list(dict.fromkeys(contestant for item in items for contestant in item.chrf))
 
 
 def _mean_chrf(items: Sequence[Item], contestant: str) -> float:

@@ -1,0 +1,67 @@
+"""Schemathesis reads our OpenAPI document and sends what it allows and what it forbids: no 5xx, no code we hide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
+
+from tests.gateway.live import Live, tiny_server
+
+ROUTES = (
+    "POST /v1/chat/completions",
+    "GET /v1/models",
+    "GET /v1/models/{name}",
+    "POST /feedback",
+    "GET /versions",
+    "POST /versions/{reference}/activate",
+    "GET /health",
+)
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with tiny_server(tmp_path_factory.mktemp("live"), context=256, timeout=20.0) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def document(live: Live) -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_url(live.url + "/openapi.json")
+
+
+def test_all_routes_are_tried(document: schemathesis.BaseSchema) -> None:
+    assert {operation.ok().label for operation in document.get_all_operations()} == set(ROUTES)
+
+
+@pytest.mark.parametrize(
+    ("route", "mode"),
+    [(route, GenerationMode.POSITIVE) for route in ROUTES]
+    + [(route, GenerationMode.NEGATIVE) for route in ROUTES if route.startswith("POST")],  # a GET cannot be wrong
+)
+def test_every_route_keeps_its_word(document: schemathesis.BaseSchema, route: str, mode: GenerationMode) -> None:
+    operation = next(o.ok() for o in document.get_all_operations() if o.ok().label == route)
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=30,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def send(case: Case) -> None:
+        if isinstance(case.body, dict) and case.body.get("messages"):
+            case.body["max_tokens"] = 2  # or the tiny model would talk until its window is full, 30 times
+            if mode is GenerationMode.POSITIVE:
+                case.body["model"] = "active"  # any other name ends at 404
+        case.call_and_validate(checks=CHECKS, timeout=30)
+
+    send()

@@ -1,0 +1,52 @@
+"""The two pages: self-contained, in the user's language, and safe whatever is put into them."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tuneloop import texts
+from tuneloop.gateway import pages
+
+
+def test_pages_load_nothing_from_elsewhere() -> None:
+    for page in (pages.chat(locked=False), pages.reference({"paths": {}})):
+        html = page.body.decode()
+        assert not re.search(r"""(src|href)=["'](https?:)?//""", html)
+        assert "@import" not in html
+        assert "{{" not in html.replace("{{'", "")
+        policy = page.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe" not in policy
+
+
+def test_every_script_and_style_carries_this_answers_nonce() -> None:
+    first, second = pages.chat(locked=False), pages.chat(locked=False)
+    nonces = [re.search(r"script-src 'nonce-([^']+)'", p.headers["content-security-policy"]) for p in (first, second)]
+    assert nonces[0] and nonces[1]
+    assert nonces[0][1] != nonces[1][1]
+    tags = re.findall(r"<(?:script|style)[^>]*>", first.body.decode())
+    assert len(tags) == 3
+    assert all(f'nonce="{nonces[0][1]}"' in tag for tag in tags)
+    assert not re.search(r"\son\w+=", first.body.decode())
+    assert "innerHTML =" not in first.body.decode()
+
+
+def test_words_are_those_of_the_language() -> None:
+    html = pages.chat(locked=True).body.decode()
+    found = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL)
+    assert found
+    data = json.loads(found[1])
+    assert data["locked"] is True
+    used = set(re.findall(r"say\.(\w+)", html)) | {"up", "down"}
+    assert used <= set(data["words"])
+    texts.use("ru")
+    assert '<html lang="ru">' in pages.chat(locked=False).body.decode()
+
+
+def test_api_page_escapes_what_it_lists() -> None:
+    document = {"paths": {"/<script>": {"get": {"description": "<b>x</b>\nmore & more", "responses": {"200": {}}}}}}
+    html = pages.reference(document).body.decode()
+    assert "<script>" not in html.split("<body>")[1]
+    assert "&lt;b&gt;x" in html
+    assert "more &amp; more" in html

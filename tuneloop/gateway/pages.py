@@ -1,0 +1,93 @@
+"""Two pages without a single external asset: one to talk to the model and click thumbs, one that lists the API.
+
+Both carry a Content-Security-Policy that runs only their own script (by nonce) and connects only to this server;
+whatever a model or a person wrote is put on the page as text, never as HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import secrets
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi.responses import HTMLResponse
+
+from tuneloop import texts
+from tuneloop.texts import _
+
+HERE = Path(__file__).parent
+
+
+def chat(*, locked: bool) -> HTMLResponse:
+    """The page at "/". locked: the server wants an API key, so the page asks for one."""
+    words = {
+        "title": _("tuneloop: talk to your model"),
+        "hello": _("Ask something. Thumbs up or down tell the next version what was right."),
+        "placeholder": _("Write a message"),
+        "send": _("Send"),
+        "stop": _("Stop"),
+        "clear": _("New conversation"),
+        "up": _("Good answer"),
+        "down": _("Bad answer"),
+        "better": _("What should it have said?"),
+        "save": _("Save"),
+        "thanks": _("Saved"),
+        "serving": _("serving"),
+        "down_now": _("no model answers"),
+        "degraded": _("the newest version could not be loaded"),
+        "cut": _("The answer was cut off."),
+        "failed": _("That did not work:"),
+        "key": _("API key"),
+        "you": _("you"),
+        "model": _("model"),
+        "docs": _("API"),
+    }
+    return _page("page.html", {"words": words, "locked": locked, "language": texts.language()}, words["title"])
+
+
+def reference(document: dict[str, Any]) -> HTMLResponse:
+    """The page at "/docs": every route of the OpenAPI document, its words and its answers."""
+    routes = []
+    for path, methods in document["paths"].items():
+        for method, told in methods.items():
+            name, _line, rest = str(told.get("description", "")).partition("\n")
+            codes = " ".join(told.get("responses", {}))
+            routes.append(
+                f"<section><h2><b>{method.upper()}</b> <code>{html.escape(path)}</code></h2>"
+                f"<p>{html.escape(name)}</p><p>{html.escape(rest)}</p><p class=codes>{html.escape(codes)}</p></section>"
+            )
+    return _page("docs.html", {}, _("tuneloop: the API"), body="".join(routes))
+
+
+def _page(name: str, data: dict[str, Any], title: str, body: str = "") -> HTMLResponse:
+    nonce = secrets.token_urlsafe(16)
+    # "<" inside the JSON could otherwise close the script element it stands in
+    safe = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    filled = _template(name)
+    for slot, value in {
+        "{{nonce}}": nonce,
+        "{{language}}": texts.language(),
+        "{{title}}": html.escape(title),
+        "{{data}}": safe,
+        "{{body}}": body,
+    }.items():
+        filled = filled.replace(slot, value)
+    policy = (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
+    return HTMLResponse(filled, headers=headers)
+
+
+@cache
+def _template(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
