@@ -58,7 +58,15 @@ SETTINGS = (
     Setting("tune.epochs", 3, "passes over the training part"),
     Setting("tune.batch_tokens", 2048, "tokens of one optimiser step"),
     Setting("tune.max_length", 1024, "longer examples are cut from the left of their context"),
+    Setting("tune.canaries", 5, "made-up secrets planted among the examples, for the gate to look for; 0: none"),
     Setting("tune.max_hours", 4.0, "refuse to start when the estimate is longer"),
+    Setting("tune.warm_up", 0.05, "share of the steps in which the learning rate rises"),
+    Setting("tune.clip", 1.0, "gradients with a larger norm are scaled down to it"),
+    Setting("tune.patience", 4, "stop after so many checks without a better validation loss; 0: never"),
+    Setting("tune.seed", 0, "seed of the adapter's start and of the order of examples"),
+    Setting("tune.dtype", "auto", "precision: bf16, fp32, or auto: the faster one here, measured"),
+    Setting("tune.threads", 0, "CPU threads; 0: as many as are idle"),
+    Setting("tune.checkpoint_minutes", 5.0, "minutes between checkpoints"),
     Setting("tune.mlflow_url", "", "MLflow tracking server to log runs to; empty: none"),
     Setting("gate.min_questions", 30, "fewer held-out questions than this is 'not enough data'"),
     Setting("pack.quants", "f16,q8_0,q4_K_M", "quantisations to export"),
@@ -69,6 +77,10 @@ SETTINGS = (
     Setting("serve.parallel", 2, "requests the model answers at once"),
     Setting("serve.queue", 16, "requests that may wait; beyond it 503 with Retry-After"),
     Setting("serve.timeout", 120.0, "seconds one request may take in all"),
+    Setting("serve.grace", 10.0, "seconds that requests in flight get to end when the server is stopped"),
+    Setting("serve.quant", "q8_0", "quantisation to serve when the version was packed in several"),
+    Setting("serve.body_limit", 1_000_000, "bytes of the largest request taken"),
+    Setting("serve.key", "", "key clients must send as 'Authorization: Bearer KEY'; empty: none, this machine only"),
 )
 
 # A renamed or removed key answers with the sentence that says what to use instead.

@@ -98,6 +98,12 @@ def events(workspace: Workspace) -> list[dict[str, Any]]:
         return [dict(r._mapping) for r in found]
 
 
+def record_failure(workspace: Workspace, version: Version, reason: str) -> None:
+    """Note that a version could not be loaded; what serves stays as it is."""
+    with workspace.db.write() as rows:
+        _note(rows, version.id, "failed", reason, None)
+
+
 def judge(workspace: Workspace, version: Version, verdict: Verdict) -> None:
     """Store what the gate said of a version."""
     stored = {"decision": verdict.decision, "why": verdict.why, "figures": verdict.figures}
@@ -109,38 +115,49 @@ def judge(workspace: Workspace, version: Version, verdict: Verdict) -> None:
 def activate(workspace: Workspace, version: Version, *, note: str = "", force: bool = False) -> None:
     """Make this version the one that serves. Raises Refused unless the gate promoted it (or `force`),
     Damaged when its files are no longer what was registered."""
-    decision = (version.verdict or {}).get("decision")
-    if decision != "promote" and not force:
-        said = (version.verdict or {}).get("why") or _("the gate has not judged it yet")
-        raise Refused(
-            _("version {id} may not serve: {said}").format(id=version.id, said=said),
-            fix=_("Run `tuneloop gate {id}`, or overrule it with --force and a --note.").format(id=version.id),
-        )
+    check_verdict(version, force=force)
     check_files(workspace, version)
     _switch(workspace, version, "activated", note)
+
+
+def check_verdict(version: Version, *, force: bool = False) -> None:
+    """Raises Refused unless the gate promoted this version, or `force` overrules it."""
+    if force or (version.verdict or {}).get("decision") == "promote":
+        return
+    said = (version.verdict or {}).get("why") or _("the gate has not judged it yet")
+    raise Refused(
+        _("version {id} may not serve: {said}").format(id=version.id, said=said),
+        fix=_("Run `tuneloop gate {id}`, or overrule it with --force and a --note.").format(id=version.id),
+    )
 
 
 def roll_back(workspace: Workspace, *, kind: str = "chat", note: str = "") -> Version:
     """Return to the version that served before the active one. Raises Missing when there was none."""
     current = find(workspace, "active", kind=kind)
-    with workspace.db.read() as rows:
-        last = rows.execute(
-            select(version_events.c.previous)
-            .where(
-                version_events.c.version == current.id,
-                version_events.c.event.in_(("activated", "rolled_back")),
-            )
-            .order_by(version_events.c.id.desc())
-        ).first()
-    if last is None or last.previous is None:
+    before = previous(workspace, current)
+    if before is None:
         raise Missing(
             _("nothing served before version {id}").format(id=current.id),
             fix=_("Activate another version by its id."),
         )
-    target = find(workspace, last.previous, kind=kind)
+    target = find(workspace, before, kind=kind)
     check_files(workspace, target)
     _switch(workspace, target, "rolled_back", note)
     return find(workspace, target.id, kind=kind)
+
+
+def previous(workspace: Workspace, current: Version) -> str | None:
+    """The id of the version that served before this one was last activated.
+
+    Rolling back is no activation: two roll backs go two versions back, not to and fro.
+    """
+    with workspace.db.read() as rows:
+        found = rows.execute(
+            select(version_events.c.previous)
+            .where(version_events.c.version == current.id, version_events.c.event == "activated")
+            .order_by(version_events.c.id.desc())
+        ).first()
+    return None if found is None else found.previous
 
 
 def check_files(workspace: Workspace, version: Version) -> None:
@@ -153,22 +170,31 @@ def check_files(workspace: Workspace, version: Version) -> None:
         )
 
 
+def strays(workspace: Workspace, *, older_than: float = 3600.0) -> list[Path]:
+    """Folders in models/ and packs/ that no row names: left by a crash between the move and the row.
+
+    older_than: seconds since the last change; a younger one may be about to get its row.
+    """
+    with workspace.db.read() as rows:
+        known = {str(row.id) for row in rows.execute(select(versions.c.id))}
+    found = []
+    for place in ("models", "packs"):
+        for folder in sorted((workspace.path / place).glob("*")):
+            hidden = folder.name.startswith(".")  # half-written: see workspace.leftovers
+            if not hidden and folder.is_dir() and folder.name not in known:
+                found.append(folder)
+    return [f for f in found if time.time() - f.stat().st_mtime > older_than]
+
+
 def lineage(workspace: Workspace, version: Version) -> dict[str, Any]:
     """Where a version comes from: base model, dataset, chats, and the ids of every message it was trained on."""
-    dataset = workspace.path / str(version.meta.get("dataset_path", ""))
-    evidence: dict[str, list[int]] = {}
-    train = dataset / "train.examples.jsonl"
-    if version.meta.get("dataset_path") and train.exists():
-        with train.open(encoding="utf-8") as lines:
-            for line in lines:
-                example = json.loads(line)
-                evidence.setdefault(example["chat"], []).extend(example["messages"])
+    told = workspace.path / version.path / "evidence.json"
     return {
         "version": version.id,
         "base": version.meta.get("base"),
         "dataset": version.meta.get("dataset"),
         "dataset_path": version.meta.get("dataset_path"),
-        "messages": {chat: sorted(set(ids)) for chat, ids in evidence.items()},
+        "messages": json.loads(told.read_text(encoding="utf-8")) if told.exists() else {},
     }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -140,6 +141,31 @@ def new_folder(final: Path) -> Iterator[Path]:
     else:
         staging.rename(final)
     _sync_folder(final.parent)
+
+
+def leftovers(path: Path, *, older_than: float = 3600.0) -> list[Path]:
+    """What crashed work left in a workspace: half-written folders (.part), replaced ones (.old), files (.tmp).
+
+    older_than: seconds since the last change; younger ones may belong to a process that is at work.
+    """
+    found = [*path.glob(".*.tmp")]
+    for name in FOLDERS:
+        for pattern in (".*.part", ".*.old", ".*.tmp"):
+            found += (path / name).glob(pattern)
+    return sorted(p for p in found if time.time() - p.stat().st_mtime > older_than)
+
+
+def clear_leftover(path: Path) -> Path | None:
+    """Remove one of `leftovers`; a replaced folder whose successor never came is put back and returned instead."""
+    final = path.with_name(path.name.removeprefix(".").removesuffix(".old"))
+    if path.suffix == ".old" and not final.exists():
+        path.rename(final)
+        return final
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    return None
 
 
 def need_disk(path: Path, needed: int) -> None:

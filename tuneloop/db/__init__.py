@@ -65,6 +65,15 @@ class Database:
                     raise _explained(problem) from problem
                 raise
 
+    def problems(self) -> list[str]:
+        """What is wrong with the file itself: broken pages, rows that point nowhere; [] when all is well."""
+        if not self.is_sqlite:
+            return []
+        with self.engine.connect() as connection:
+            pages = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check")]
+            astray = [f"{row[0]} -> {row[2]}" for row in connection.exec_driver_sql("PRAGMA foreign_key_check")]
+        return [said for said in pages if said != "ok"] + astray
+
     def close(self) -> None:
         self.engine.dispose()
 

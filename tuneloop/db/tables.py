@@ -111,7 +111,7 @@ version_events = Table(
     Column("id", serial, primary_key=True),
     Column("version", Text, ForeignKey("versions.id"), nullable=False),
     Column("time", BigInteger, nullable=False),
-    Column("event", Text, nullable=False),  # registered judged activated rolled_back retired
+    Column("event", Text, nullable=False),  # registered judged activated rolled_back failed
     Column("note", Text, nullable=False, default=""),
     Column("previous", Text),  # the version that was active before
 )
