@@ -27,14 +27,17 @@ EXPORT = click.Path(path_type=Path)
 @click.option("--chat", metavar="ID", help=_("The chat that an export without ids (HTML, WhatsApp) belongs to."))
 @click.pass_obj
 def collect(door: Door, paths: tuple[Path, ...], chat: str | None) -> None:
-    for path in paths:
-        source.parts(path)  # what is no export at all is refused before a workspace comes into being
+    # What is no export at all is refused before a workspace comes into being.
+    left_out = {path: source.look(path)[1] for path in paths}
     workspace = door.workspace(create=True)
     done: list[Import] = []
     for path in paths:
         with door.progress() as watch:
             found = store.import_export(workspace, path, watch, chat=chat)
         _show(door, path, found)
+        if others := left_out[path]:
+            listed = escape("; ".join(others[:3])) + ("; ..." if len(others) > 3 else "")
+            door.say(_("left out, no chat exports: {files}").format(files=listed))
         done += found
     door.result([asdict(one) for one in done])
     door.say(_("Next: tuneloop speakers, then tuneloop dataset build."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,10 +131,9 @@ def validate(door: Door, file: Path, provider: str, model: str | None, on: str, 
             )
         )
     door.result({**outcome.as_dict(), "left": {"errors": left.errors, "warnings": left.warnings} if target else None})
-    if left.errors:
-        click.get_current_context().exit(5)
-    if not left.enough:
-        click.get_current_context().exit(4)
+    # Findings are this command's result, not its failure; the exit code is for scripts: 5 refused, 4 too few.
+    if left.errors or not left.enough:
+        sys.exit(5 if left.errors else 4)
 
 
 @dataset.command(help=_("Write one part of a dataset in one format to a file."))
@@ -204,6 +204,7 @@ def rm(door: Door, name: str, yes: bool) -> None:
 def show_card(door: Door, card: dict[str, Any]) -> None:
     """What a build found, what it left out and why, and how the rest does."""
     from tuneloop.collect import labels
+    from tuneloop.collect.score import describe
 
     counts = card["counts"]
     kept = sum(counts.values())
@@ -234,9 +235,11 @@ def show_card(door: Door, card: dict[str, Any]) -> None:
         (_("pass all rules"), f"{card['rule_pass_rate']:.1%}"),
     ]
     door.table("", ("", ""), rows)
-    worst = sorted(card["rules"].items(), key=lambda item: item[1])[:3]
-    if worst and worst[0][1] < 1:
-        door.say(_("Rules failed most: ") + ", ".join(f"{rule} {1 - rate:.1%}" for rule, rate in worst if rate < 1))
+    worst = [(rule, rate) for rule, rate in sorted(card["rules"].items(), key=lambda item: item[1])[:3] if rate < 1]
+    if worst:
+        texts = describe()
+        rows = [(texts.get(rule, rule), f"{1 - rate:.1%}") for rule, rate in worst]
+        door.table("", (_("rules failed most"), _("examples")), rows, right=(1,))
 
 
 def show_outcome(door: Door, outcome: Outcome) -> None:

@@ -54,7 +54,7 @@ def doctor(door: Door, fix: bool) -> None:
     door.table(_("Check-up"), ("", _("what"), _("found"), _("next step")), rows)
     door.result([{"what": f.what, "state": f.state, "said": f.said, "fix": f.fix} for f in findings])
     if any(f.state == "bad" for f in findings):
-        raise click.exceptions.Exit(5)
+        raise SystemExit(5)
 
 
 def machine() -> Iterator[Finding]:

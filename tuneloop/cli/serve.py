@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,12 +81,15 @@ def run(
     serving = Serving(workspace, file=file, version=wanted)
     try:
         serving.start()
-        app = create(workspace, serving, host=host)
-        _introduce(door, workspace, serving, host, socket.getsockname()[1])
-        server = Server(app, grace=workspace.settings.number("serve.grace"))
-        if visitor:
-            url = f"http://{host}:{socket.getsockname()[1]}"
-            threading.Thread(target=_visit, args=(server, visitor, url), daemon=True).start()
+        url = _url(host, socket.getsockname()[1])
+
+        def ready() -> None:
+            _introduce(door, workspace, serving, url)
+            if visitor:
+                threading.Thread(target=_visit, args=(server, visitor, url), daemon=True).start()
+
+        grace = workspace.settings.number("serve.grace")
+        server = Server(create(workspace, serving, host=host), grace=grace, ready=ready)
         server.run(sockets=[socket])
     finally:
         serving.stop()
@@ -96,10 +98,6 @@ def run(
 
 
 def _visit(server: Server, visitor: Callable[[str], bool], url: str) -> None:
-    while not server.started:
-        if server.should_exit:
-            return
-        time.sleep(0.05)
     stays = False
     try:
         stays = visitor(url)
@@ -107,10 +105,12 @@ def _visit(server: Server, visitor: Callable[[str], bool], url: str) -> None:
         server.should_exit = server.should_exit or not stays
 
 
-def _introduce(door: Door, workspace: Workspace, serving: Serving, host: str, port: int) -> None:
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _introduce(door: Door, workspace: Workspace, serving: Serving, url: str) -> None:
     status = serving.status()
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}"
     door.result({"url": url, **status})
     served = status["serving"]
     name = escape(" ".join(part for part in (served["name"], served["version"], served["quant"]) if part))

@@ -36,12 +36,13 @@ if TYPE_CHECKING:
 @click.pass_obj
 def tune(door: Door, /, dataset: str | None, base: Path | None, name: str | None, again: bool, **flags: Any) -> None:
     workspace = door.workspace()
-    from tuneloop.tune import lora, run
-    from tuneloop.tune.folder import DEMO_BASE
     from tuneloop.tune.options import resolve
 
     options = resolve(workspace.settings, flags)
     folder = find_dataset(workspace, dataset)
+    from tuneloop.tune import lora, run  # torch takes seconds: only now, when the order makes sense
+    from tuneloop.tune.folder import DEMO_BASE
+
     known: list[Job] = []
 
     def announce(job: Job) -> None:

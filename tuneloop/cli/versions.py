@@ -109,7 +109,7 @@ def lineage(door: Door, version: str) -> None:
     )
     for chat, ids in found["messages"].items():
         said = n_("{n} message of {chat}", "{n} messages of {chat}", len(ids)).format(n=len(ids), chat=chat)
-        door.say(escape(f"{said}: {ids[0]} … {ids[-1]}"))
+        door.say(escape(f"{said} ({ids[0]} … {ids[-1]})"))
     door.say(_("`tuneloop versions lineage {id} --json` lists every id.").format(id=found["version"]))
     door.result(found)
 

@@ -20,6 +20,7 @@ from tuneloop import versions
 from tuneloop.collect import store
 from tuneloop.collect.names import WORD, Forms, fold, forms
 from tuneloop.collect.privacy import remove_names
+from tuneloop.collect.rows import name_id
 from tuneloop.db.tables import calls, datasets, feedback, forgotten, messages
 from tuneloop.errors import BadInput, Missing, NotEnoughData
 from tuneloop.progress import Progress, silent
@@ -76,9 +77,7 @@ def forget(workspace: Workspace, wanted: str, *, watch: Progress = silent) -> Fo
     theirs_alone = _forms_of_one(workspace, sender, names)
     with workspace.lock("collect"):
         with workspace.db.write() as rows:
-            row = {"hash": store.forgotten_hash(sender), "time": int(time.time())}
-            if rows.execute(select(forgotten).where(forgotten.c.hash == row["hash"])).first() is None:
-                rows.execute(insert(forgotten), [row])
+            _remember_only_a_hash(rows, sender, names)
             done.messages = rows.execute(delete(messages).where(messages.c.sender == sender)).rowcount
             rows.execute(update(messages).where(messages.c.forwarded.in_(names)).values(forwarded=""))
             done.mentions = _scrub_messages(rows, theirs_alone, watch)
@@ -88,6 +87,15 @@ def forget(workspace: Workspace, wanted: str, *, watch: Progress = silent) -> Fo
         watch(_("rebuilding datasets"), number, len(affected))
         (done.rebuilt if _rebuild(workspace, folder, sender) else done.removed).append(folder.name)
     return done
+
+
+def _remember_only_a_hash(rows: Connection, sender: str, names: set[str]) -> None:
+    """Of the id, and of each name: exports without ids (HTML, WhatsApp) know people by their names alone."""
+    known = set(rows.execute(select(forgotten.c.hash)).scalars())
+    hashes = {store.forgotten_hash(s) for s in (sender, *(name_id(name) for name in names))}
+    fresh = [{"hash": h, "time": int(time.time())} for h in sorted(hashes - known)]
+    if fresh:
+        rows.execute(insert(forgotten), fresh)
 
 
 def _forms_of_one(workspace: Workspace, sender: str, names: set[str]) -> Forms:
