@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,17 +40,35 @@ def interleaved(contestants: Mapping[str, Callable[[], object]], rounds: int = 3
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
-def child(code: str, *arguments: str) -> tuple[float, float, str]:
-    """Run Python code in a fresh process: (seconds, peak megabytes of resident memory, what it printed)."""
+TELL = """
+import re as _re, sys as _sys, time as _time
+_peak = _re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]
+print("SPENT", _time.process_time(), _peak, file=_sys.stderr)
+"""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a child process took."""
+
+    seconds: float  # on the clock
+    cpu: float  # of processor time: comparable also when the machine is busy
+    peak: float  # megabytes of resident memory
+    said: str
+
+
+def child(code: str, *arguments: str) -> Spent:
+    """Run Python code in a fresh process and measure it. Raises RuntimeError with the end of its stderr."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stdout is not None
-    said = process.stdout.read()
-    _pid, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"exit {process.returncode}: {said[-500:]}")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024, said.strip()
+    # The child tells its own peak: what wait4 reports begins with the size this process had when it forked.
+    done = subprocess.run(
+        [sys.executable, "-c", code + TELL, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise RuntimeError(f"exit {done.returncode}: {done.stderr[-500:]}")
+    cpu, peak = done.stderr.rsplit("SPENT ", 1)[1].split()
+    return Spent(seconds, float(cpu), int(peak) / 1024, done.stdout.strip())
 
 
 def _cpuinfo() -> list[str]:

@@ -47,9 +47,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Tokens a second, steps made, and the held-out loss (nats per answer token)."""
+    """Tokens a second by the clock and by the processor's time, steps, held-out loss (nats per answer token)."""
 
     speed: float
+    cpu_speed: float
     steps: int
     loss: float
 
@@ -68,7 +69,8 @@ def tuneloop(task: Task) -> Outcome:
     version = lora.train(task.workspace, task.dataset, task.base, options=task.options, name="bench", again=True)
     figures = runs.metrics(task.workspace.path / version.meta["run"])
     tuned, _tokenizer = model.load_version(task.workspace, version)
-    return Outcome(figures["tokens_per_second"], figures["steps"], held_out_loss(tuned, task.corpus.validation))
+    speeds = (figures["tokens_per_second"], figures["tokens_per_cpu_second"])
+    return Outcome(*speeds, figures["steps"], held_out_loss(tuned, task.corpus.validation))
 
 
 def trainer(task: Task, **precision: bool) -> Outcome:
@@ -77,13 +79,14 @@ def trainer(task: Task, **precision: bool) -> Outcome:
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     class Stopwatch(TrainerCallback):
-        started = seconds = 0.0
+        started = seconds = cpu_started = cpu_seconds = 0.0
 
         def on_train_begin(self, *_arguments: Any, **_more: Any) -> None:
-            self.started = time.perf_counter()
+            self.started, self.cpu_started = time.perf_counter(), time.process_time()
 
         def on_train_end(self, *_arguments: Any, **_more: Any) -> None:
             self.seconds = time.perf_counter() - self.started
+            self.cpu_seconds = time.process_time() - self.cpu_started
 
     options = task.options
     torch.manual_seed(options.seed)
@@ -113,7 +116,8 @@ def trainer(task: Task, **precision: bool) -> Outcome:
     trainer_ = Trainer(model=wrapped, args=arguments, train_dataset=rows, data_collator=_pad, callbacks=[watch])
     trainer_.train()
     loss = held_out_loss(wrapped.float().eval(), task.corpus.validation)
-    return Outcome(task.real_tokens / watch.seconds, trainer_.state.global_step, loss)
+    speeds = (task.real_tokens / watch.seconds, task.real_tokens / watch.cpu_seconds)
+    return Outcome(*speeds, trainer_.state.global_step, loss)
 
 
 def _pad(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
@@ -143,17 +147,30 @@ def compare(task: Task, contestants: dict[str, Callable[[Task], Outcome]], round
     for _round in range(rounds):
         for name, contestant in contestants.items():
             found[name].append(contestant(task))
+            print(f"  {name}: {found[name][-1].speed:.0f} tokens/s", flush=True)
     ours = found["tuneloop"]
     train = task.corpus.train
     print(f"{len(train)} examples, {task.corpus.tokens} tokens an epoch, {task.options.threads} thread(s), "
           f"{rounds} round(s)")  # fmt: skip
-    print(f"{'':28}{'tokens/s':>10}{'steps':>7}{'held-out loss':>15}{'tuneloop is':>13}{'its loss':>10}")
+    print(f"{'':28}{'tokens/s':>9}{'per CPU s':>11}{'tuneloop is':>22}{'steps':>7}{'held-out loss':>15}{'ours':>8}")
     for name, outcomes in found.items():
+        pairs = list(zip(ours, outcomes, strict=True))
+        ratio = statistics.median(a.speed / b.speed for a, b in pairs)
+        cpu_ratio = statistics.median(a.cpu_speed / b.cpu_speed for a, b in pairs)
+        apart = statistics.median(a.loss / b.loss - 1 for a, b in pairs)
         speed = statistics.median(o.speed for o in outcomes)
-        ratio = statistics.median(a.speed / b.speed for a, b in zip(ours, outcomes, strict=True))
+        cpu_speed = statistics.median(o.cpu_speed for o in outcomes)
         loss = statistics.median(o.loss for o in outcomes)
-        apart = statistics.median(a.loss / b.loss - 1 for a, b in zip(ours, outcomes, strict=True))
-        print(f"{name:28}{speed:10.0f}{outcomes[0].steps:7d}{loss:15.4f}{ratio:12.2f}x{apart:+10.2%}")
+        times = f"{ratio:.2f}x ({cpu_ratio:.2f}x CPU)"
+        print(f"{name:28}{speed:9.0f}{cpu_speed:11.0f}{times:>22}{outcomes[0].steps:7d}{loss:15.4f}{apart:+8.2%}")
+
+
+def sample(workspace: Workspace) -> Path:
+    """The dataset folder of the shipped sample chat."""
+    from tuneloop.collect import dataset, imports
+
+    imports.import_export(workspace, SAMPLE)
+    return dataset.build(workspace, name="sample")
 
 
 CONTESTANTS: dict[str, Callable[[Task], Outcome]] = {
@@ -165,12 +182,9 @@ CONTESTANTS: dict[str, Callable[[Task], Outcome]] = {
 
 def run() -> None:
     """The shipped demo base on the shipped sample chat: one epoch, 3 rounds."""
-    from tuneloop.collect import dataset, imports
-
     with tempfile.TemporaryDirectory() as scratch:
         workspace = open_workspace(Path(scratch) / "work", create=True)
-        imports.import_export(workspace, SAMPLE)
-        built = dataset.build(workspace, chat=None, speakers=(), name="sample")
+        built = sample(workspace)
         threads = fit.measure(inspect(DEMO_BASE), Options()).threads
         options = Options(patience=0, threads=threads, epochs=1)
         torch.set_num_threads(threads)

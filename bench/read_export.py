@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import random
-import statistics
 import tempfile
 from pathlib import Path
+from statistics import median
 
-from bench.frame import child
+from bench.frame import Spent, child
 
 MESSAGES = 1_000_000
 
@@ -79,13 +79,9 @@ def run() -> None:
     with tempfile.TemporaryDirectory() as folder:
         export = Path(folder, "result.json")
         write_export(export)
-        size = export.stat().st_size
-        print(f"file     {size / 1e6:.0f} MB, {MESSAGES:,} items")
-        figures: dict[str, list[tuple[float, float]]] = {
-            "tuneloop read + store": [],
-            "tuneloop read back": [],
-            "json.load": [],
-        }
+        megabytes = export.stat().st_size / 1e6
+        print(f"file     {megabytes:.0f} MB, {MESSAGES:,} items")
+        figures: dict[str, list[Spent]] = {}
         for turn in range(3):
             workspace = Path(folder, f"work{turn}")
             for name, code, arguments in (
@@ -93,9 +89,7 @@ def run() -> None:
                 ("tuneloop read back", BACK, (str(workspace),)),
                 ("json.load", LOAD, (str(export),)),
             ):
-                seconds, peak, said = child(code, *arguments)
-                figures[name].append((seconds, peak))
-                print(f"  {name:24} {seconds:6.1f} s {peak:7.0f} MB   {said}")
+                figures.setdefault(name, []).append(child(code, *arguments))
         for name, found in figures.items():
-            seconds, peak = (statistics.median(column) for column in zip(*found, strict=True))
-            print(f"{name:24} {seconds:6.1f} s {peak:7.0f} MB   {size / 1e6 / seconds:5.0f} MB/s")
+            seconds, cpu, peak = (median(getattr(one, key) for one in found) for key in ("seconds", "cpu", "peak"))
+            print(f"{name:24} {seconds:6.1f} s  {cpu:6.1f} CPU s  {peak:6.0f} MB  {megabytes / seconds:5.0f} MB/s")

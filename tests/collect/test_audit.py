@@ -82,9 +82,7 @@ def test_two_raters(workspace: Workspace, small: Dataset) -> None:
 def test_another_dataset_sees_none_of_it(workspace: Workspace, small: Dataset) -> None:
     audit.judge(workspace, small, audit.sample(small, 1)[0], "yes", "me")
     found = made.examples(50)
-    folder = dataset.assemble(
-        workspace, made.built(found), made.CHAT, made.activity(found), made.ROSTER, name="other"
-    )
+    folder = dataset.assemble(workspace, made.built(found), made.CHAT, made.activity(found), made.ROSTER, name="other")
     assert audit.judged(workspace, dataset.load(folder)) == []
 
 

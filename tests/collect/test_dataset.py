@@ -118,7 +118,7 @@ def test_no_example_is_lost_without_a_reason(
 
 def test_too_few_examples_say_how_many_and_what_to_do(workspace: Workspace) -> None:
     found = [*made.examples(7), replace(made.example(8), answer="https://example.org/a")]
-    with pytest.raises(NotEnoughData, match="7 examples are left of 8") as caught:
+    with pytest.raises(NotEnoughData, match="only 7 of 8 examples") as caught:
         assemble(workspace, found)
     assert "answer is a link only 1" in caught.value.message
     assert "speakers" in caught.value.fix
@@ -215,7 +215,7 @@ def test_find_by_name_id_or_the_only_one(workspace: Workspace) -> None:
 def test_a_folder_without_a_good_card_is_no_dataset(workspace: Workspace) -> None:
     folder = assemble(workspace, made.examples(40))
     (folder / "card.json").write_text("{")
-    with pytest.raises(Damaged, match="card.json"):
+    with pytest.raises(Damaged, match=r"card\.json"):
         dataset.load(folder)
     (folder / "card.json").unlink()
     with pytest.raises(Missing, match="no dataset"):
@@ -232,9 +232,7 @@ def test_remove_and_who_was_trained_on_it(workspace: Workspace) -> None:
     )
     assert dataset.trained_on(workspace, found) == [version.id]
     again = dataset.command(found)
-    assert again == (
-        "tuneloop dataset build --chat tg:77 --name small --speaker user1 --system 'Будь краток.'"
-    )
+    assert again == ("tuneloop dataset build --chat tg:77 --name small --speaker user1 --system 'Будь краток.'")
     dataset.remove(workspace, found)
     assert dataset.listed(workspace) == []
     with workspace.db.read() as rows:
@@ -280,7 +278,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("rounds", [6, pytest.param(60, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [4, pytest.param(60, marks=pytest.mark.soak)])
 def test_kill_leaves_a_whole_dataset_or_none(tmp_path: Path, rounds: int) -> None:
     workspace = open_workspace(tmp_path / "work", create=True)
     rng = random.Random(4)

@@ -72,11 +72,11 @@ def test_speed_is_above_a_hundred_megabytes_a_second() -> None:
     assert len(chunk) / fastest > 100e6
 
 
-@pytest.mark.parametrize("levels", [1_000, 78_000, 400_000, 5_000_000])
-@pytest.mark.parametrize("form", ["[", '{"a":', '{"messages":[', '[{"a":'])
-def test_bombs_are_refused_in_a_second_and_a_hundred_megabytes(tmp_path: Any, levels: int, form: str) -> None:
-    if levels > 100_000 and form != "[":
-        pytest.skip("one shape of the largest bombs is enough")
+@pytest.mark.parametrize(
+    ("form", "levels"),
+    [("[", 1_000), ("[", 78_000), ("[", 5_000_000), ('{"a":', 78_000), ('{"messages":[', 78_000), ('[{"a":', 400_000)],
+)
+def test_bombs_are_refused_in_a_second_and_a_hundred_megabytes(tmp_path: Any, form: str, levels: int) -> None:
     bomb = tmp_path / "result.json"
     bomb.write_text(form * levels)
     code = (

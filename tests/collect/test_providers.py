@@ -17,6 +17,7 @@ from tuneloop.errors import BadInput
 SYSTEM = {"role": "system", "content": "Отвечай как мастер."}
 USER = {"role": "user", "content": "Цепь гремит?"}
 ASSISTANT = {"role": "assistant", "content": "Смажь её."}
+KEYS = ["messages", "contents", "role", "parts", "content", "text", "weight", "input", "prompt"]
 GOOD = {"messages": [SYSTEM, USER, ASSISTANT]}
 
 
@@ -44,9 +45,7 @@ def test_toy_file_of_five_lines(tmp_path: Path) -> None:
     nine = [SYSTEM, *[USER, ASSISTANT] * 4]
     lines = [GOOD, {"messages": [USER, ASSISTANT]}, {"messages": [SYSTEM, ASSISTANT]}, {"messages": nine}]
     lines.append({"messages": [SYSTEM, long, ASSISTANT]})
-    done = providers.validate(
-        written(tmp_path / "toy.jsonl", lines), "openai", model="gpt-3.5-turbo", on="2023-09-01"
-    )
+    done = providers.validate(written(tmp_path / "toy.jsonl", lines), "openai", model="gpt-3.5-turbo", on="2023-09-01")
     assert done.errors == 0
     assert (done.missing_system, done.missing_user) == (1, 1)
     assert (done.messages_min, done.messages_max) == (2, 9)
@@ -221,7 +220,9 @@ def test_fix_mends_what_is_mechanical_and_keeps_the_rest(tmp_path: Path) -> None
     path, mended = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     odd = {"messages": [{**USER, "id": 4}, {"role": "gpt", "content": "Да"}], "source": "chat"}
     broken = '{"messages": [}'
-    lone = r'{"messages": [{"role": "user", "content": "a\ud83d \u0000b \\u0000"}, {"role": "assistant", "content": "c"}]}'
+    lone = (
+        r'{"messages": [{"role": "user", "content": "a\ud83d \u0000b \\u0000"}, {"role": "assistant", "content": "c"}]}'
+    )
     text = "\ufeff" + "\r\n".join([json.dumps(odd, ensure_ascii=False), "", broken, lone]) + "\r\n"
     path.write_bytes(text.encode())
     before = path.read_bytes()
@@ -251,12 +252,13 @@ def test_fix_converts_the_gemini_form_of_2024(tmp_path: Path) -> None:
             st.binary(max_size=60),
             st.recursive(
                 st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-                lambda inner: st.lists(inner, max_size=3)
-                | st.dictionaries(
-                    st.sampled_from("messages contents role parts content text weight input prompt".split())
-                    | st.text(max_size=3),
-                    inner,
-                    max_size=4,
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(
+                        st.sampled_from(KEYS) | st.text(max_size=3),
+                        inner,
+                        max_size=4,
+                    )
                 ),
                 max_leaves=12,
             ).map(lambda value: json.dumps(value).encode()),
@@ -342,9 +344,11 @@ def _stream(folder: Path, size: int) -> None:
         for _ in range(size // len(line)):
             out.write(line)
     code = (
-        "import sys, resource; from pathlib import Path; from tuneloop.collect import providers\n"
+        "import re; from pathlib import Path; from tuneloop.collect import providers\n"
         f"done = providers.validate(Path({str(path)!r}), 'openai')\n"
-        "print(done.errors, done.examples, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        # not getrusage: its peak is inherited from the parent through fork
+        "peak = int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024\n"
+        "print(done.errors, done.examples, peak)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     errors, examples, peak = map(int, done.stdout.split())

@@ -93,7 +93,7 @@ def test_markup_in_messages_is_text(workspace: Workspace, field: str) -> None:
 def test_markup_in_names_is_text(workspace: Workspace) -> None:
     found = made.examples(40)
     activity = made.activity(found)
-    activity.names = {s: EVIL for s in activity.names}
+    activity.names = dict.fromkeys(activity.names, EVIL)
     chat = Chat("tg:77", "telegram", EVIL, "")
     folder = dataset.assemble(workspace, made.built(found), chat, activity, made.ROSTER, name="small")
     reader = read((folder / "report.html").read_text(encoding="utf-8"))

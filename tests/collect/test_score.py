@@ -34,6 +34,9 @@ def test_good_examples_pass_every_rule() -> None:
         ("stands_alone", "Какие колодки взять?", "Про колодки см. выше"),
         ("stands_alone", "Какие колодки взять?", "Как я уже писал выше, колодки дисковые"),
         ("stands_alone", "Какие колодки взять?", "☝️ колодки вот"),
+        ("stands_alone", "Какие колодки взять?", "Колодки: вот выше обсуждали"),
+        ("stands_alone", "Какие колодки взять?", "Выше уже было написано про колодки"),
+        ("stands_alone", "Какие колодки взять?", "Колодки на скриншоте"),
         ("stands_alone", "Which pads to buy?", "The pads: see above"),
         ("length_fits", "Колодки?", "Колодки " + "бери хорошие, " * 40),
         ("length_fits", "Колодки " + "стоят давно и скрипят, " * 30 + "что делать?", "менять"),
@@ -48,7 +51,7 @@ def test_good_examples_pass_every_rule() -> None:
 )
 def test_a_bad_example_fails_the_rule_it_should(rule: str, question: str, answer: str) -> None:
     bad = example(0, question=question, answer=answer)
-    assert rule in scored([bad, *examples(3)]).failed[bad.id if bad.id != example(0).id else bad.id]
+    assert rule in scored([bad, example(1), example(2)]).failed[bad.id]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,10 @@ def test_a_bad_example_fails_the_rule_it_should(rule: str, question: str, answer
         ("А если дождь, ездить можно?", "Можно, но осторожно)"),
         ("Спицы тянуть чем?", "спицы тянут ключом :)"),
         ("Какие колодки взять?", "Колодки какие? Дисковые, конечно."),
+        ("Колодки скрипят?", "Колодки скрипят :( и ничего не помогает((("),
+        ("Колодки выше поднять?", "Колодки подними выше обода, давление выше нормы не качай"),
+        ("Колодки скрипят?", "Скрипят(\nменяю завтра"),
+        ("Which pads fit?", "Любые дисковые подойдут"),
         ("Is the chain worn?", "Yes, the chain is at 0.75 already"),
         ("Колодки где?", "Колодки в ящике [name]"),
     ],

@@ -94,7 +94,7 @@ BAD: dict[str, tuple[bytes, type[TuneloopError], str]] = {
     "koi8-r": ('{"name": "Чат наш", "messages": []}'.encode("koi8-r"), Damaged, "KOI8-R"),
     "noise": (bytes(range(128, 256)) * 8, NotAnExport, "binary data"),
     "half a zip": (b"PK\x03\x04" + bytes(200), Damaged, "whose end is missing"),
-    "gzip": (b"\x1f\x8b\x08" + bytes(50), NotAnExport, "an archive that is not a plain zip"),
+    "gzip": (b"\x1f\x8b\x08" + bytes(50), NotAnExport, "an archive of another kind"),
 }
 
 
@@ -169,9 +169,21 @@ def flipped(path: Path) -> None:
     path.write_bytes(raw)
 
 
+def unusual(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("result.json", "{}")
+
+
+def nested(path: Path) -> None:
+    inner = zipped(path.with_name("inner"), **{"result.json": "{}"}).read_bytes()
+    zipped(path, **{"export.zip": inner})
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "said"),
     [
+        (unusual, BadInput, "unusual way"),
+        (nested, NotAnExport, "inside an archive"),
         (bomb, Hostile, "would grow from"),
         (traversal, Hostile, "leaves its folder"),
         (absolute, Hostile, "leaves its folder"),

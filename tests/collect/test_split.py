@@ -87,7 +87,9 @@ def test_copies_across_the_parts_are_dropped_from_the_held_out_side() -> None:
     newest = found[-1]
     found.append(replace(newest, id="copy", question=found[3].question, answer=found[3].answer))
     found.append(replace(newest, id="near", question=found[4].question, answer=found[4].answer + "!"))
-    found.append(replace(newest, id="asked", question=found[5].question, answer="Совсем другой ответ про раму и вилку."))
+    found.append(
+        replace(newest, id="asked", question=found[5].question, answer="Совсем другой ответ про раму и вилку.")
+    )
     parts = cut(found, 0.0, 0.2)
     assert {"copy", "near", "asked"} <= {e.id for e in parts["test"]}
     done = without_copies(parts, 0.8, duplicates.exact_and_near, duplicates.shared_questions)
@@ -103,9 +105,7 @@ def test_copies_across_the_parts_are_dropped_from_the_held_out_side() -> None:
 @given(st.lists(st.sampled_from([example(i) for i in range(6)]), min_size=1, max_size=40), st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
 def test_after_dropping_no_question_and_answer_is_in_two_parts(drawn: list[Example], shift: int) -> None:
-    found = [
-        replace(e, id=f"{i}", dialogue=f"d{(i + shift) % 7}", time=i * 1000) for i, e in enumerate(drawn)
-    ]
+    found = [replace(e, id=f"{i}", dialogue=f"d{(i + shift) % 7}", time=i * 1000) for i, e in enumerate(drawn)]
     done = without_copies(cut(found, 0.2, 0.3), 0.8, duplicates.exact_and_near, duplicates.shared_questions)
     said = [{(e.question, e.answer) for e in done.parts[name]} for name in SPLITS]
     assert not said[0] & said[1]

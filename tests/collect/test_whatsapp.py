@@ -87,12 +87,19 @@ def test_dialects(line: str, expected: str) -> None:
         (("1/2/20",), "2020-01-02", "dates fit both orders, read as month/day"),
         (("01/02/2020",), "2020-02-01", "dates fit both orders, read as day/month"),
         (("01.02.20",), "2020-02-01", "dates fit both orders, read as day/month"),
+        (("2020-02-01", "2020-02-13"), "2020-02-01", "dates read as year/month/day"),
     ],
 )
 def test_day_or_month_first_by_the_evidence_of_the_whole_file(dates: tuple[str, ...], expected: str, note: str) -> None:
     _chat, rows, _rejected, notes = read("\n".join(f"{date}, 10:00 - А: б" for date in dates))
     assert when(rows[0])[:10] == expected
-    assert notes == {note: 1, "times are the phone's clock, read as UTC": 1}
+    assert +notes == {note: 1, "times are the phone's clock, read as UTC": 1}
+
+
+def test_dates_of_both_orders_in_one_file_follow_the_majority_and_are_counted() -> None:
+    _chat, rows, _rejected, notes = read("\n".join(f"{d}, 10:00 - А: б" for d in ("13/01/20", "14/01/20", "02/15/20")))
+    assert [when(row)[:10] for row in rows] == ["2020-01-13", "2020-01-14", "2020-02-15"]
+    assert notes["dates that fit only the other order"] == 1
 
 
 def test_messages_of_many_lines_keep_them() -> None:

@@ -43,7 +43,7 @@ def pack(door: Door, version: str, quant: str | None, out: Path | None, archive:
         exports = packing.pack(workspace, found, asked, out=out, watch=watch)
         _show(door, found, exports)
         chosen = min(exports, key=lambda e: PREFERRED.index(e.quant) if e.quant in PREFERRED else len(PREFERRED))
-        how = bundle.recipe(workspace, found)
+        how = bundle.recipe(workspace, found, chosen.path)
         written = None
         if archive:
             target = chosen.path.with_name(f"{bundle.tag(found).replace(':', '-')}-{chosen.quant}.zip")

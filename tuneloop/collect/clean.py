@@ -32,13 +32,14 @@ _CALL = re.compile(
     re.IGNORECASE,
 )
 
-_POLITE = frozenset(
-    "спасибо спс пасиб пасибо благодарю сенкс большое огромное пожалуйста плиз понял поняла понятно ясно ок окей ага угу "
-    "супер класс круто отлично привет приветствую здравствуйте здрасьте добрый доброе доброго день дня вечер вечера утро "
-    "утра время суток времени ночи всем вам вас тебе за ответ ответы помощь коллеги ребята ребят друзья дякую вітаю "
-    "thanks thank thx you ty very much ok okay got it cool great nice hi hello hey all everyone guys good morning day "
-    "evening afternoon welcome please sure np".split()
+_POLITE_WORDS = (
+    "спасибо спс пасиб пасибо благодарю сенкс большое огромное пожалуйста плиз понял поняла понятно ясно ок окей ага "
+    "угу супер класс круто отлично привет приветствую здравствуйте здрасьте добрый доброе доброго день дня вечер "
+    "вечера утро утра время суток времени ночи всем вам вас тебе за ответ ответы помощь коллеги ребята ребят друзья "
+    "дякую вітаю thanks thank thx you ty very much ok okay got it cool great nice hi hello hey all everyone guys good "
+    "morning day evening afternoon welcome please sure np"
 )
+_POLITE = frozenset(_POLITE_WORDS.split())
 
 
 def _norm(text: str) -> str:

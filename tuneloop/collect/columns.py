@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
@@ -58,8 +58,8 @@ _ANYWHERE = {
     FAMILIAR: "ты тебе тебя твой твоя твоё твои тобой",
     FORMAL: "вы вам вас ваш ваша ваше ваши вами",
     SELF: "я мне меня мой моя моё мои мы нас нам i my me we our",
-    TROUBLE: "ошибка ошибки ошибку ошибкой проблема проблемы проблему падает могу получается работает error fails failed",
-    ADVICE: "можно попробуй попробуйте посмотри посмотрите используйте нужно надо через попробовать лучше try use should",
+    TROUBLE: "ошибка ошибки ошибку ошибкой проблема проблемы проблему падает могу получается работает error failed",
+    ADVICE: "можно попробуй попробуйте посмотри посмотрите используйте нужно надо через попробовать лучше try use",
 }
 _AT_START = {
     YES_NO: "да нет неа ага угу ок окей согласен точно именно верно не yes no yep nope ok",
@@ -67,8 +67,16 @@ _AT_START = {
     OPENER: "всем коллеги ребята ребят друзья народ господа привет приветствую здравствуйте товарищи добрый доброе "
     "hello hi hey everyone folks guys",
 }
-_WORD_FLAGS = {word: sum(f for f, ws in _ANYWHERE.items() if word in ws.split()) for ws in _ANYWHERE.values() for word in ws.split()}
-_START_FLAGS = {word: sum(f for f, ws in _AT_START.items() if word in ws.split()) for ws in _AT_START.values() for word in ws.split()}
+_WORD_FLAGS = {
+    word: sum(f for f, ws in _ANYWHERE.items() if word in ws.split())
+    for ws in _ANYWHERE.values()
+    for word in ws.split()
+}
+_START_FLAGS = {
+    word: sum(f for f, ws in _AT_START.items() if word in ws.split())
+    for ws in _AT_START.values()
+    for word in ws.split()
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +99,11 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def without_words(self) -> Columns:
+        """The same without what only the ranker needs: a third less memory while texts are read."""
+        nothing = self.tokens[:0].copy()
+        return replace(self, tokens=nothing, start=np.zeros(1, np.int64), length=self.length[:0].copy())
 
     def newest(self, most: int) -> tuple[Columns, NDArray[np.int64]]:
         """The newest `most` messages (more only where the oldest of them share their second), and their positions."""
@@ -199,8 +212,12 @@ def _ordered(
 ) -> Columns:
     id_, time = np.frombuffer(ids, np.int64), np.frombuffer(times, np.int64)
     topic = np.unique(np.frombuffer(topics, np.int64), return_inverse=True)[1].astype(np.int32)
-    order = np.lexsort((id_, time, topic))
-    start, token = _rows_of(np.frombuffer(starts, np.int64), np.frombuffer(tokens, np.uint16), order)
+    sorting = np.lexsort((id_, time, topic))
+    in_order = np.array_equal(sorting, np.arange(len(id_)))  # as it comes from the store: then nothing is copied
+    order = slice(None) if in_order else sorting
+    start, token = np.frombuffer(starts, np.int64), np.frombuffer(tokens, np.uint16)
+    if not in_order:
+        start, token = _rows_of(start, token, sorting)
     id_, time = id_[order], time[order]
     sender = np.frombuffer(senders, np.int32)[order]
     flags_ = np.frombuffer(flags, np.int32)[order]
@@ -226,8 +243,6 @@ def _rows_of(
     start: NDArray[np.int64], tokens: NDArray[np.uint16], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
     """The same ragged array with its rows chosen and ordered by `rows`."""
-    if np.array_equal(rows, np.arange(len(start) - 1)):
-        return start, tokens
     sizes = np.diff(start)[rows]
     ends = np.cumsum(sizes)
     pick = np.repeat(start[rows] - (ends - sizes), sizes) + np.arange(sizes.sum())

@@ -42,10 +42,8 @@ if TYPE_CHECKING:
 FEWEST = 10
 # Folder names go into shells, archives and model names, where only Latin letters are safe.
 LATIN = str.maketrans(
-    dict(
-        zip("абвгдезийклмнопрстуфхъыьэё", [*"abvgdeziyklmnoprstufh", "", "y", "", "e", "e"], strict=True),
-        **{"ж": "zh", "ц": "ts", "ч": "ch", "ш": "sh", "щ": "sch", "ю": "yu", "я": "ya", "і": "i", "ї": "yi", "є": "ye"},
-    )
+    dict(zip("абвгдезийклмнопрстуфхъыьэё", [*"abvgdeziyklmnoprstufh", "", "y", "", "e", "e"], strict=True))
+    | {"ж": "zh", "ц": "ts", "ч": "ch", "ш": "sh", "щ": "sch", "ю": "yu", "я": "ya", "і": "i", "ї": "yi", "є": "ye"}
 )
 
 
@@ -330,7 +328,7 @@ def not_enough(read: int, rejected: Counter[str], kept: int) -> NotEnoughData:
     """The honest answer when there is too little, with what took the rest and what to do."""
     reasons = ", ".join(f"{reason} {n}" for reason, n in rejected.most_common(4))
     return NotEnoughData(
-        _("{kept} examples are left of {read}, a dataset needs at least {fewest}").format(
+        _("only {kept} of {read} examples are left, a dataset needs at least {fewest}").format(
             kept=kept, read=read, fewest=FEWEST
         )
         + (f" ({reasons})" if reasons else ""),

@@ -6,7 +6,6 @@ between, are one turn too. An edge leads from a turn to the turn it answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuneloop.collect.columns import BURST_SECONDS, FORWARD, LETTERS, OPENER, QUESTION, Columns, Ints
+from tuneloop.collect.links import Guesses
 
 NONE, REPLY, RANKED, TURN = range(4)
 EDGES: dict[int, Literal["reply", "ranked", "turn"]] = {REPLY: "reply", RANKED: "ranked", TURN: "turn"}
 TALK_SECONDS = 3600  # between two people: within an hour one answers the other; later only a question is answered
-
-Guess = Callable[[NDArray[np.int64]], tuple[Ints, NDArray[np.float32]]]
 
 
 @dataclass(slots=True, eq=False)
@@ -63,21 +61,19 @@ def graph(columns: Columns) -> Graph:
     )
 
 
-def add_guesses(columns: Columns, links: Graph, turns: NDArray[np.int64], guess: Guess, most_seconds: float) -> int:
-    """Link those of `turns` that have no reply link by `guess`, which gets the positions of their first messages.
+def add_guesses(columns: Columns, links: Graph, guesses: Guesses, most_seconds: float) -> int:
+    """Use the guesses above their threshold for turns without a reply link; returns how many were used.
 
-    Turns that greet everybody, forwards and turns without words start something new more often than they answer,
-    so they are left alone. Returns how many turns were linked.
+    Turns that greet everybody, forwards and turns without words start something new more often than they answer, so
+    they are left alone. most_seconds: a longer pause is not bridged by a guess.
     """
-    turns = turns[links.kind[turns] == NONE]
-    flags = columns.flags[links.first[turns]]
-    turns = turns[((flags & (OPENER | FORWARD)) == 0) & ((flags & LETTERS) > 0)]
-    if not len(turns):
-        return 0
-    at, confidence = guess(links.first[turns].astype(np.int64))
-    late = columns.time[links.first[turns]] - columns.time[at] > most_seconds
-    good = (at >= 0) & ~late & (links.turn[at] != turns)
-    _link(links, turns[good], at[good], RANKED, confidence[good])
+    rows, at = guesses.rows, guesses.parent
+    turns = links.turn[rows].astype(np.int64)
+    flags = columns.flags[rows]
+    good = (guesses.chance >= guesses.threshold) & (links.kind[turns] == NONE) & (links.first[turns] == rows)
+    good &= ((flags & (OPENER | FORWARD)) == 0) & ((flags & LETTERS) > 0)
+    good &= (columns.time[rows] - columns.time[at] <= most_seconds) & (links.turn[at] != turns)
+    _link(links, turns[good], at[good], RANKED, guesses.chance[good])
     return int(good.sum())
 
 
@@ -117,14 +113,9 @@ def join_siblings(columns: Columns, links: Graph) -> Ints:
     return whole
 
 
-def components(links: Graph, whole: Ints) -> Ints:
-    """For each turn the number of its conversation: turns connected by edges share it."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n = len(links)
-    linked = np.flatnonzero(links.parent >= 0)
-    left = np.concatenate((linked, np.arange(n)))
-    right = np.concatenate((links.parent[linked], whole))
-    edges = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(n, n))
-    return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int32)
+def components(links: Graph) -> Ints:
+    """For each turn the first turn of its conversation: edges lead to earlier turns, so it is where they end."""
+    top = np.where(links.parent >= 0, links.parent, np.arange(len(links))).astype(np.int32)
+    while not np.array_equal(further := top[top], top):
+        top = further
+    return top

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from tuneloop.collect import columns as reading
 from tuneloop.collect import dialogues, language, links
 from tuneloop.collect.columns import FORWARD, LETTERS, Columns, Ints
-from tuneloop.collect.dialogues import EDGES, NONE, Graph
-from tuneloop.collect.features import WINDOW
+from tuneloop.collect.dialogues import EDGES, Graph
 from tuneloop.errors import BadInput, NotEnoughData
 from tuneloop.progress import Progress, silent
 from tuneloop.records import Dialogue, Example, Message, Turn
@@ -27,8 +26,7 @@ from tuneloop.settings import Settings
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
-MOST_MESSAGES = 100_000  # texts held at once, about 60 MB; beyond it the oldest examples are left out and counted
-MOST_GUESSES = 60_000  # turns the ranker looks at, the newest; about 0.2 ms each
+MOST_MESSAGES = 60_000  # texts held at once, about 60 MB; beyond it the oldest examples are left out and counted
 MOST_SPEAKERS = 5
 ASSUMED_TURN_TAKING = 0.9  # confidence of "they answer each other" where a chat has too few reply links to measure it
 
@@ -68,10 +66,11 @@ def pair(read: Read, speakers: Sequence[str], settings: Settings, watch: Progres
     _need_a_conversation(columns)
     graph = dialogues.graph(columns)
     chosen = _chosen(columns, graph, speakers)
-    figures = _link(columns, graph, chosen, settings, watch)
+    figures = _link(columns, graph, settings, watch)
     whole = dialogues.join_siblings(columns, graph)
+    columns = columns.without_words()
     answers, left_out = _answers(columns, graph, whole, chosen)
-    parts = dialogues.components(graph, whole)
+    parts = dialogues.components(graph)
     answers, skipped = _newest(columns, graph, parts, answers)
     if skipped:
         left_out["more than fits in memory"] = skipped
@@ -104,7 +103,7 @@ def _chosen(columns: Columns, graph: Graph, speakers: Sequence[str]) -> list[int
             raise BadInput(said.format(name=speaker), fix=_("Use an id from `tuneloop collect --speakers`."))
         found.append(same[0])
     if found:
-        return sorted(set(found))
+        return list(dict.fromkeys(found))
     linked = np.flatnonzero(graph.parent >= 0)
     others = linked[graph.sender[linked] != graph.sender[graph.parent[linked]]]
     people = others if len(others) else np.arange(len(graph))
@@ -114,9 +113,7 @@ def _chosen(columns: Columns, graph: Graph, speakers: Sequence[str]) -> list[int
     return [n for n in ranked[:MOST_SPEAKERS] if answers[n] * 2 >= most and answers[n]]
 
 
-def _link(
-    columns: Columns, graph: Graph, chosen: list[int], settings: Settings, watch: Progress
-) -> dict[str, Any]:
+def _link(columns: Columns, graph: Graph, settings: Settings, watch: Progress) -> dict[str, Any]:
     """Add to the reply links what the chat's shape or the ranker allow; returns the figures of it."""
     seconds = settings.number("collect.max_gap_hours") * 3600
     counts = np.sort(np.bincount(columns.sender))[::-1]
@@ -126,15 +123,12 @@ def _link(
         figures |= {"method": "turn taking between two people", "precision": measured}
         dialogues.add_turn_taking(columns, graph, seconds, ASSUMED_TURN_TAKING if measured is None else measured)
         return figures
-    ranker = links.train(columns, settings.number("collect.link_precision"), watch=watch)
-    if ranker is None:
+    guesses = links.guess(columns, settings.number("collect.link_precision"), watch=watch)
+    if guesses is None:
         figures |= {"method": "reply links only", "why": _("fewer than {n} reply links").format(n=links.FEWEST_LINKS)}
         return figures
-    turns = _near(columns, graph, chosen)
-    figures |= ranker.figures | {"method": "reply links and a ranker trained on them", "looked_at": len(turns)}
-    figures["guessed"] = dialogues.add_guesses(
-        columns, graph, turns, lambda rows: ranker.guess(columns, rows, watch), seconds
-    )
+    figures |= guesses.figures | {"method": "reply links and a ranker trained on them"}
+    figures["guessed"] = dialogues.add_guesses(columns, graph, guesses, seconds)
     return figures
 
 
@@ -143,16 +137,6 @@ def _turn_taking_precision(columns: Columns, graph: Graph) -> float | None:
     linked = np.flatnonzero(graph.parent >= 0)
     linked = linked[graph.sender[linked] != graph.sender[graph.parent[linked]]]
     return float((graph.parent[linked] == linked - 1).mean()) if len(linked) >= 30 else None
-
-
-def _near(columns: Columns, graph: Graph, chosen: list[int]) -> NDArray[np.int64]:
-    """Turns without a link that the speakers wrote, or that stand within WINDOW messages of theirs."""
-    mine = np.isin(graph.sender, chosen)
-    marks = np.zeros(len(columns) + 1, np.int32)
-    np.add.at(marks, np.maximum(graph.first[mine] - WINDOW, 0), 1)
-    np.add.at(marks, np.minimum(graph.last[mine] + WINDOW + 1, len(columns)), -1)
-    near = np.cumsum(marks)[graph.first] > 0
-    return np.flatnonzero(near & (graph.kind == NONE))[-MOST_GUESSES:]
 
 
 def _answers(
@@ -176,9 +160,7 @@ def _answers(
     return turns[left], {reason: n for reason, n in counts.items() if n}
 
 
-def _newest(
-    columns: Columns, graph: Graph, parts: Ints, answers: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], int]:
+def _newest(columns: Columns, graph: Graph, parts: Ints, answers: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """Answers whose whole dialogues fit into MOST_MESSAGES, the newest dialogues first; and how many do not."""
     sizes = np.bincount(parts, weights=graph.last - graph.first + 1) if len(graph) else np.zeros(0)
     mine, latest = np.unique(parts[answers][::-1], return_index=True)
@@ -212,7 +194,10 @@ def _texts(
     talks: dict[int, list[int]] = {}
     for turn in sorted(members):
         talks.setdefault(int(parts[turn]), []).append(turn)
-    names = {part: f"{kept[int(graph.first[turns[0]])].chat}/{columns.ids[graph.first[turns[0]]]}" for part, turns in talks.items()}
+    names = {
+        part: f"{kept[int(graph.first[turns[0]])].chat}/{columns.ids[graph.first[turns[0]]]}"
+        for part, turns in talks.items()
+    }
     made = [
         _example(graph, whole, members, kept, int(turn), names[int(parts[turn])], context_turns)
         for turn in answers.tolist()

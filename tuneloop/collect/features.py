@@ -39,6 +39,7 @@ class Threads:
     """What the visible links say of every message and of every sender."""
 
     parent: Ints
+    burst: Ints  # turns as they are without the links that may not be seen
     children: Ints  # (n, CHILDREN) positions of the first replies to each message, -1 where none
     replies: Ints  # how many replies each message has
     before: Ints  # the same person's message before, -1 where none
@@ -71,6 +72,7 @@ def threads(columns: Columns, visible: Ints) -> Threads:
     names = np.where((columns.names >= 0) & is_name[columns.names], columns.names, -3).astype(np.int32)
     return Threads(
         parent=visible,
+        burst=reading.bursts(columns.sender, columns.time, columns.topic, visible, columns.flags),
         children=_first_replies(visible, linked, n),
         replies=replies,
         before=before,
@@ -149,13 +151,13 @@ def _distances(columns: Columns, known: Threads, rows: Rows, place: Rows, exists
     return [
         np.log1p(gap),
         np.broadcast_to(np.arange(1, WINDOW + 1), place.shape),
-        columns.burst[rows][:, None] - columns.burst[place],
+        known.burst[rows][:, None] - known.burst[place],
         np.log1p(gap[:, 0]),
         np.log1p(gap) - np.log1p(gap[:, :1]),
         np.log1p(columns.time[ahead] - columns.time[place]),  # how long nobody said anything after the candidate
         np.log1p(columns.time[place] - columns.time[back]),
-        columns.burst[place] == columns.burst[ahead],  # its turn goes on
-        columns.burst[place] == columns.burst[back],
+        known.burst[place] == known.burst[ahead],  # its turn goes on
+        known.burst[place] == known.burst[back],
     ]
 
 
@@ -231,7 +233,7 @@ def _own_thread(columns: Columns, known: Threads, rows: Rows, place: Rows, exist
             has_goal & (columns.sender[goal][:, None] == they),
             np.where(real, np.log1p(np.abs(columns.time[rows] - columns.time[other])), 20.0),
             has_goal & (known.parent[place] == goal[:, None]),
-            real & (columns.burst[other] == columns.burst[rows]),
+            real & (known.burst[other] == known.burst[rows]),
             goal >= 0,
             np.where(has_goal, np.sign(place - goal[:, None]), 0),
         ]
@@ -262,7 +264,9 @@ def _afterwards(columns: Columns, known: Threads, rows: Rows, place: Rows, exist
     thanks, towards = np.zeros(place.shape, bool), np.zeros(place.shape, np.float32)
     for step in range(AHEAD, 0, -1):
         at = np.minimum(rows + step, last)
-        hit = (columns.sender[at][:, None] == they) & ((rows + step <= last) & (columns.topic[at] == columns.topic[rows]))[:, None]
+        hit = (columns.sender[at][:, None] == they) & (
+            (rows + step <= last) & (columns.topic[at] == columns.topic[rows])
+        )[:, None]
         goal = known.parent[at]
         direction = np.where(goal < 0, 0, np.where(goal == rows, 2, np.sign(goal - rows)))
         steps[hit] = step

@@ -20,7 +20,6 @@ from tuneloop import versions
 from tuneloop.collect import store
 from tuneloop.collect.names import WORD, Forms, fold, forms
 from tuneloop.collect.privacy import remove_names
-from tuneloop.collect.rows import name_id
 from tuneloop.db.tables import calls, datasets, feedback, forgotten, messages
 from tuneloop.errors import BadInput, Missing, NotEnoughData
 from tuneloop.progress import Progress, silent
@@ -92,7 +91,7 @@ def forget(workspace: Workspace, wanted: str, *, watch: Progress = silent) -> Fo
 def _remember_only_a_hash(rows: Connection, sender: str, names: set[str]) -> None:
     """Of the id, and of each name: exports without ids (HTML, WhatsApp) know people by their names alone."""
     known = set(rows.execute(select(forgotten.c.hash)).scalars())
-    hashes = {store.forgotten_hash(s) for s in (sender, *(name_id(name) for name in names))}
+    hashes = store.forgotten_hashes(sender, names)
     fresh = [{"hash": h, "time": int(time.time())} for h in sorted(hashes - known)]
     if fresh:
         rows.execute(insert(forgotten), fresh)

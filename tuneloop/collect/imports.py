@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -19,7 +19,7 @@ from typing import Self
 from sqlalchemy import Connection, func, select, text
 
 from tuneloop.collect import source, unite
-from tuneloop.collect.rows import Row
+from tuneloop.collect.rows import Row, name_id
 from tuneloop.collect.source import Part, Stream
 from tuneloop.collect.staging import COLUMNS, Staging
 from tuneloop.db.tables import chats, forgotten, imports, messages
@@ -47,6 +47,11 @@ class Import:
 def forgotten_hash(sender: str) -> str:
     """What stays of a forgotten person: enough to keep a later import from reviving them."""
     return sha256(f"tuneloop:{sender}".encode()).hexdigest()
+
+
+def forgotten_hashes(sender: str, names: Iterable[str]) -> set[str]:
+    """Everything by which an import knows a forgotten person: their id, and their names where an export has no ids."""
+    return {forgotten_hash(sender), *(forgotten_hash(name_id(name)) for name in names if name)}
 
 
 def import_export(
@@ -180,9 +185,8 @@ def _merge(rows: Connection, staging: Staging, path: str, owner: str | None, wat
         rejected = staging.rejected[chat.id]
         twice = staging.read[chat.id] - sum(rejected.values()) - staging.kept(chat.id)
         rejected["the same message twice"] += twice
-        for sender in staging.senders(chat.id) if gone else ():
-            if forgotten_hash(sender) in gone:
-                rejected["written by a forgotten person"] += staging.drop(chat.id, sender)
+        if gone:
+            rejected["written by a forgotten person"] += _leave_out_forgotten(staging, chat.id, gone)
         if chat.id.startswith("wa:"):
             unite.align(rows, staging.connection, chat.id)
         added, changed = _store(rows, staging, chat, tell)
@@ -201,7 +205,8 @@ def _merge(rows: Connection, staging: Staging, path: str, owner: str | None, wat
             )
         )
     for one in done:
-        _adopt(rows, one.chat, gone)
+        if taken := _adopt(rows, one.chat, gone):
+            one.notes["messages taken over from an earlier export without ids"] = taken
         unite.inherit_topics(rows, one.chat.id)
         rows.execute(
             imports.insert().values(
@@ -216,6 +221,14 @@ def _merge(rows: Connection, staging: Staging, path: str, owner: str | None, wat
             )
         )
     return done
+
+
+def _leave_out_forgotten(staging: Staging, chat: str, gone: set[str]) -> int:
+    """Drop what forgotten people wrote, and their names from what others forwarded; how many messages were dropped."""
+    for author in staging.authors(chat):
+        if forgotten_hash(name_id(author)) in gone:
+            staging.unname(chat, author)
+    return sum(staging.drop(chat, sender) for sender in staging.senders(chat) if forgotten_hash(sender) in gone)
 
 
 def _store(rows: Connection, staging: Staging, chat: Chat, tell: Callable[[int], None]) -> tuple[int, int]:
@@ -265,15 +278,18 @@ def _home(
     return Chat(found.id, found.source, found.name, found.kind), _count(rows, target) - before
 
 
-def _adopt(rows: Connection, chat: Chat, gone: set[str]) -> None:
-    """A chat that came with its id takes in what an export without ids brought earlier."""
+def _adopt(rows: Connection, chat: Chat, gone: set[str]) -> int:
+    """A chat that came with its id takes in what an export without ids brought earlier; how many messages that was."""
     if chat.source != "telegram" or unite.nameless(chat.id):
-        return
+        return 0
+    taken = 0
     same_name = select(chats.c.id).where(chats.c.name == chat.name, chats.c.id.like("tg:name:%"))
     for nameless in rows.execute(same_name).scalars().all():
         if unite.find(rows, nameless) == chat.id:
+            taken += _count(rows, nameless)
             unite.move(rows, nameless, chat.id)
             _drop_forgotten(rows, chat.id, gone)
+    return taken
 
 
 def _drop_forgotten(rows: Connection, chat: str, gone: set[str]) -> int:

@@ -67,7 +67,10 @@ def area(labels: Sequence[str], series: Sequence[tuple[str, Sequence[float]]]) -
         )
     step = max(1, math.ceil(len(labels) / 12))
     for i in range(0, len(labels), step):
-        parts.append(f'<text class="tick" x="{x(i):.1f}" y="{height - 6}" text-anchor="middle">{esc(labels[i])}</text>')
+        anchor = "end" if i and x(i) > width - 40 else "middle"  # the last would be cut by the edge
+        parts.append(
+            f'<text class="tick" x="{x(i):.1f}" y="{height - 6}" text-anchor="{anchor}">{esc(labels[i])}</text>'
+        )
     for tone, (_name, values) in zip("cab", series, strict=False):
         points = " ".join(f"{x(i):.1f},{y(v):.1f}" for i, v in enumerate(values))
         if len(values) > 1:
@@ -172,7 +175,9 @@ def legend(entries: Sequence[tuple[str, str]]) -> str:
 
 
 def _svg(width: float, height: float, parts: Sequence[str]) -> str:
-    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" style="max-width:{width:g}px">{"".join(parts)}</svg>'
+    # On a phone a wide plot scrolls sideways rather than shrink its words out of sight.
+    size = f"max-width:{width:g}px;min-width:{0.62 * width:g}px"
+    return f'<div class="plot"><svg viewBox="0 0 {width:g} {height:g}" style="{size}">{"".join(parts)}</svg></div>'
 
 
 def _nice(value: float) -> float:

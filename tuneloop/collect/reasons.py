@@ -33,10 +33,15 @@ def notes() -> dict[str, str]:
         "broken characters replaced": _("broken characters replaced"),
         "replies to another chat, not linked": _("replies to another chat, not linked"),
         "replies to a message that is not here": _("replies to a message that is not here"),
+        "messages taken over from an earlier export without ids": _(
+            "messages taken over from an earlier export without ids"
+        ),
         "times without an offset, read as UTC": _("times without an offset, read as UTC"),
         "times are the phone's clock, read as UTC": _("times are the phone's clock, read as UTC"),
         "dates read as day/month": _("dates read as day/month"),
         "dates read as month/day": _("dates read as month/day"),
+        "dates read as year/month/day": _("dates read as year/month/day"),
+        "dates that fit only the other order": _("dates that fit only the other order"),
         "dates fit both orders, read as day/month": _("dates fit both orders, read as day/month"),
         "dates fit both orders, read as month/day": _("dates fit both orders, read as month/day"),
     }

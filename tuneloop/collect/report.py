@@ -114,16 +114,17 @@ def hours(activity: Activity) -> str:
 
 def lengths(examples: Sequence[Example]) -> str:
     edges = (10, 20, 40, 80, 160, 320, 640, 1280)
-    labels = [f"≤ {e}" for e in edges] + [f"> {edges[-1]}"]
+    names = [f"≤ {e}" for e in edges] + [f"> {edges[-1]}"]
 
     def counts(values: Sequence[int]) -> list[int]:
-        found = [0] * len(labels)
+        found = [0] * len(names)
         for value in values:
             found[sum(value > e for e in edges)] += 1
         return found
 
-    asked, answered = ([len(e.question) for e in examples], [len(e.answer) for e in examples])
-    return plots.columns(labels, [(_("questions"), counts(asked)), (_("answers"), counts(answered))])
+    asked, answered = counts([len(e.question) for e in examples]), counts([len(e.answer) for e in examples])
+    used = max(i for i in range(len(names)) if asked[i] or answered[i]) + 1
+    return plots.columns(names[:used], [(_("questions"), asked[:used]), (_("answers"), answered[:used])])
 
 
 def splits(card: Mapping[str, Any], parts: Mapping[str, Sequence[Example]]) -> str:

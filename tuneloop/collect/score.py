@@ -16,16 +16,20 @@ from tuneloop.texts import _
 
 PLACEHOLDER = re.compile(r"\[[a-z]+\]")
 WORD = re.compile(r"[^\W\d_]{2,}")
+# "выше" alone is also "higher", so a word of telling or pointing must stand beside it.
 ELSEWHERE = re.compile(
-    r"\b(?:см\.?\s+выше|смотри выше|выше (?:же )?(?:писал|ответил|скинул|кинул|скрин|ссылк)"
-    r"|(?:писал|ответил|скинул)[аи]? выше|как (?:я )?(?:уже )?(?:писал|говорил)а? (?:выше|ранее)"
-    r"|в закреп\w*|на скрин\w*|вон тот|вот этот пост"
-    r"|see above|as i (?:said|wrote) above|pinned (?:message|post)|in the screenshot)\b",
+    r"\b(?:(?:см\.?|смотри\w*|написан\w*|писал\w*|совету\w+|советовал\w*|обсужда\w+|описа\w+|скинул\w*|ответ\w*|задал\w*"
+    r"|увидел\w*|сообщени\w+|ссылк\w+|речь|сказан\w*|где-то|вот|есть)\s+выше"
+    r"|выше\s+(?:(?:же|уже|было)\s+)*(?:написан|писал|советуют|обсужда|описа|скин|кинул|ответ|сказан|в переписке|в чате"
+    r"|скрин|ссылк)\w*"
+    r"|в закреп\w*|на (?:этом )?скрин\w*|вон тот|вот этот пост"
+    r"|see above|as i (?:said|wrote) above|mentioned above|pinned (?:message|post)|in the screenshot)\b",
     re.IGNORECASE,
 )
 POINTING = re.compile(r"^\W*[\^☝👆⬆]+")
 FILLER, HANGING, YES_NO = LISTS["filler"], LISTS["hanging"], LISTS["yes_no"]
 UNSURE = frozenset({"", "und"})
+SAD = re.compile(r"[:;=]-?\(+|\({2,}|\(+\s*$", re.MULTILINE)  # no brackets
 CLOSING = {"(": ")", "[": "]", "{": "}", "«": "»", "“": "”"}
 
 
@@ -88,15 +92,19 @@ def answers_question(example: Example) -> bool:
     """The answer shares a lemma with what was asked (or the turns before), or says yes or no to a question."""
     answer = lemmas(example.answer)
     asked = lemmas(example.question) | {lemma for _role, text in example.context[-2:] for lemma in lemmas(text)}
-    if answer & asked or _script(example.answer) != _script(example.question):
-        return True  # words of two alphabets cannot be compared; `same_language` judges that
+    if answer & asked or (answer and asked and not _comparable(answer, asked)):
+        return True
     first = WORD.search(example.answer.lower())
     return "?" in example.question and first is not None and first.group() in YES_NO
 
 
-def _script(text: str) -> bool:
-    letters = [c for c in PLACEHOLDER.sub(" ", text).lower() if c.isalpha()]
-    return sum("а" <= c <= "я" or c in "ёіїєґ" for c in letters) * 2 >= len(letters)
+def _comparable(one: set[str], other: set[str]) -> bool:
+    """Whether both have words of one alphabet; otherwise no word can be shared, and `same_language` judges."""
+    return bool(_alphabets(one) & _alphabets(other))
+
+
+def _alphabets(words: set[str]) -> set[str]:
+    return {"cyrillic" if "\u0400" <= word[0] <= "\u04ff" else "other" for word in words}
 
 
 def says_something(example: Example) -> bool:
@@ -116,6 +124,7 @@ def not_cut(example: Example) -> bool:
     words = WORD.findall(text.lower()) or [""]
     if text[-1:].isalpha() and words[-1] in HANGING:
         return False
+    text = SAD.sub(" ", text)
     # ")" alone is a smile in Russian chats, so only an opening without its closing counts.
     return all(text.count(opening) <= text.count(closing) for opening, closing in CLOSING.items())
 

@@ -60,13 +60,18 @@ class Part:
 
 
 def parts(path: Path) -> list[Part]:
-    """The chat exports at `path`, in reading order.
+    """The chat exports at `path`, in reading order. Raises as `look` does."""
+    return look(path)[0]
+
+
+def look(path: Path) -> tuple[list[Part], list[str]]:
+    """(the chat exports at `path` in reading order, what else lies there and is left out, each with what it is).
 
     Raises Missing (nothing there), BadInput (no permission, encrypted), NotAnExport, Damaged (empty, broken archive,
     unknown encoding) or Hostile, each naming what was found.
     """
     found: list[Part] = []
-    seen: list[str] = []
+    left_out: list[str] = []
     try:
         candidates = list(_files(path))
         for part in candidates:
@@ -74,20 +79,25 @@ def parts(path: Path) -> list[Part]:
                 head = stream.read(HEAD)
             if known := _recognise(part, head, alone=len(candidates) == 1):
                 found.append(known)
-            elif len(seen) < 3:
-                seen.append(f"{part.name}: {_description(head)}")
+            else:
+                left_out.append(f"{part.name}: {_description(head)}")
     except PermissionError as problem:
         raise BadInput(
             _("{path} may not be read: permission denied").format(path=problem.filename or path),
             fix=_("Give yourself the right to read it (chmod +r), then run this again."),
         ) from problem
+    except OSError as problem:
+        raise Damaged(
+            _("{path} cannot be read: {problem}").format(path=problem.filename or path, problem=problem.strerror),
+            fix=_("Copy it to another disk and try again."),
+        ) from problem
     if not found:
-        what = "; ".join(seen) or _("no files")
+        what = "; ".join(left_out[:3]) or _("no files")
         raise NotAnExport(
             _("{path} holds no chat export (found {what})").format(path=path, what=what),
             fix=known_forms(),
         )
-    return sorted(found, key=_order)
+    return sorted(found, key=_order), left_out
 
 
 def _files(path: Path) -> Iterator[Part]:
@@ -113,6 +123,12 @@ def _files(path: Path) -> Iterator[Part]:
     elif path.is_file() and zipfile.is_zipfile(path):
         yield from _members(path)
     elif path.is_file():
+        with path.open("rb") as file:
+            if file.read(4) == b"PK\x03\x04":
+                raise Damaged(
+                    _("{path} is a zip archive whose end is missing").format(path=path),
+                    fix=_("Download or copy it again; nothing of it was kept."),
+                )
         yield Part(path.name, path.parent.as_posix(), path.stat().st_size, _opener(path))
     else:
         raise BadInput(
@@ -179,6 +195,11 @@ def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
             _("{path} is encrypted").format(path=path),
             fix=_("Unpack it with its password and give the folder."),
         )
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BadInput(
+            _("{path} is compressed in an unusual way").format(path=path),
+            fix=_("Unpack it and give the folder."),
+        )
     if name.startswith("/") or "\\" in name or ".." in name.split("/") or len(name) > 1000 or "\x00" in name:
         raise Hostile(
             _("{path} holds a file with a path that leaves its folder: {name}").format(path=path, name=name[:80]),
@@ -243,7 +264,7 @@ class _Unzipped:
 
 _DISCORD = re.compile(r'"guild"\s*:\s*\{.*?"channel"\s*:\s*\{', re.S)
 _TELEGRAM = re.compile(
-    r'"messages"\s*:\s*\[|"(?:left_)?chats"\s*:\s*\{'
+    r'"(?:text_entities|date_unixtime|from_id|actor_id)"\s*:|"left_chats"\s*:\s*\{'
     r'|"type"\s*:\s*"(?:personal_chat|bot_chat|saved_messages|replies|verification_codes'
     r'|(?:private|public)_(?:group|supergroup|channel))"|"about"\s*:\s*"Here is the data you requested'
 )
@@ -252,11 +273,6 @@ _HTML = re.compile(r'class="(?:page_body chat_page|history|message (?:default|se
 
 def _recognise(part: Part, head: bytes, *, alone: bool) -> Part | None:
     """The part with its form and encoding, None when it is no export. `alone`: say precisely what is wrong with it."""
-    if head.startswith(b"PK\x03\x04") and alone:
-        raise Damaged(
-            _("{name} is a zip archive whose end is missing").format(name=part.name),
-            fix=_("Download or copy it again; nothing of it was kept."),
-        )
     if not head.strip(b"\x00 \t\r\n"):
         if alone:
             raise Damaged(
@@ -342,7 +358,7 @@ def _description(head: bytes) -> str:
         ((b"\x89PNG", b"\xff\xd8\xff", b"GIF8"), _("a picture")),
         ((b"%PDF",), _("a PDF")),
         ((b"SQLite format 3",), _("a database")),
-        ((b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"PK"), _("an archive that is not a plain zip")),
+        ((b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"PK"), _("an archive of another kind, or inside an archive")),
     )
     for beginnings, words in known:
         if start.startswith(beginnings):

@@ -99,6 +99,15 @@ class Staging:
         while batch := cursor.fetchmany(BATCH):
             yield batch
 
+    def authors(self, chat: str) -> list[str]:
+        """Names of those whose messages were forwarded."""
+        query = "SELECT DISTINCT forwarded FROM staged WHERE chat = ? AND forwarded <> ''"
+        return [row[0] for row in self.connection.execute(query, (chat,))]
+
+    def unname(self, chat: str, author: str) -> None:
+        """Keep forwarded messages of an author, without the name."""
+        self.connection.execute("UPDATE staged SET forwarded = '' WHERE chat = ? AND forwarded = ?", (chat, author))
+
     def drop(self, chat: str, sender: str) -> int:
         """Forget what one sender wrote; returns how many messages that were."""
         return self.connection.execute("DELETE FROM staged WHERE chat = ? AND sender = ?", (chat, sender)).rowcount

@@ -8,7 +8,7 @@ from statistics import median
 
 from sqlalchemy import func, select, text
 
-from tuneloop.collect.imports import Import, forgotten_hash, import_export
+from tuneloop.collect.imports import Import, forgotten_hash, forgotten_hashes, import_export
 from tuneloop.collect.staging import COLUMNS
 from tuneloop.db.tables import chats as chats_table
 from tuneloop.db.tables import messages as messages_table
@@ -23,6 +23,7 @@ __all__ = [
     "chats",
     "find_chat",
     "forgotten_hash",
+    "forgotten_hashes",
     "import_export",
     "messages",
     "roster",

@@ -87,9 +87,9 @@ class Walker:
                     ),
                     fix=_("No chat export has such a message; do not use this file."),
                 )
-            broken -= self._at  # the next window begins here
+            rest = self._window[broken:]
             if not self._more():
-                raise self._cut() if _BEGUN.fullmatch(self._window, broken) else self._damaged(broken)
+                raise self._cut() if _BEGUN.fullmatch(rest) else self._damaged(len(self._window) - len(rest))
 
     def members(self) -> Iterator[str]:
         """Keys of the object here. Take each value (`value`, `members`, `items`, `skip`) before the next key."""

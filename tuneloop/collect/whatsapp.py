@@ -61,6 +61,7 @@ class Evidence:
 
     pattern: re.Pattern[str]
     lines: int = 0
+    year_first: bool = False
     day_first: int = 0  # dates that only make sense day first
     month_first: int = 0
     backwards: tuple[int, int] = (0, 0)  # steps back in time if read day first, month first
@@ -69,13 +70,17 @@ class Evidence:
 
     def month_comes_first(self) -> tuple[bool, str]:
         """The order and the note that reports how it was decided."""
+        if self.year_first:
+            return False, "dates read as year/month/day"
         if self.day_first != self.month_first:
-            return self.month_first > self.day_first, ""
-        if self.backwards[0] != self.backwards[1]:
-            return self.backwards[1] < self.backwards[0], ""
-        if self.default_month_first:
+            month_first = self.month_first > self.day_first
+        elif self.backwards[0] != self.backwards[1]:
+            month_first = self.backwards[1] < self.backwards[0]
+        elif self.default_month_first:
             return True, "dates fit both orders, read as month/day"
-        return False, "dates fit both orders, read as day/month"
+        else:
+            return False, "dates fit both orders, read as day/month"
+        return month_first, "dates read as month/day" if month_first else "dates read as day/month"
 
 
 def read(part: Part, notes: Counter[str]) -> Iterator[Chat | Row | str]:
@@ -86,7 +91,8 @@ def read(part: Part, notes: Counter[str]) -> Iterator[Chat | Row | str]:
     key = name or "\n".join(sorted(evidence.people))
     yield Chat("wa:" + short_hash(key), "whatsapp", name or _people(evidence.people))
     notes["times are the phone's clock, read as UTC"] += 1
-    notes[note or ("dates read as month/day" if month_first else "dates read as day/month")] += 1
+    notes[note] += 1
+    notes["dates that fit only the other order"] += min(evidence.day_first, evidence.month_first)
     places: dict[int, int] = {}
     for match, text in _entries(part, evidence.pattern):
         if match is None:
@@ -116,9 +122,8 @@ def survey(part: Part) -> Evidence:
             continue
         evidence.lines += 1
         first, second = int(match[1]), int(match[3])
-        if len(match[1]) == 4:
-            evidence.day_first = evidence.month_first = 0
-        else:
+        evidence.year_first = len(match[1]) == 4
+        if not evidence.year_first:
             evidence.day_first += first > 12 and second <= 12
             evidence.month_first += second > 12 and first <= 12
             if match[2] == "/" and (match[8] or (len(match[4]) == 2 and "0" not in (match[1][0], match[3][0]))):

@@ -103,34 +103,48 @@ def whole(dialogue: Dialogue, speakers: Sequence[str], scrubber: Scrubber) -> di
 
 def readme(card: Mapping[str, Any]) -> str:
     """The folder's README: what it is, how it was made, limits, what may be done with it, what next."""
-    counts = card["counts"]
-    kept = sum(counts.values())
     name = card["name"]
-    rejected = [
-        f"| {labels.reason(reason)} | {n} |"
-        for reason, n in sorted(card["rejected"].items(), key=lambda r: (-r[1], r[0]))
-    ]
-    removed = ", ".join(f"{labels.kind(kind)} {n}" for kind, n in card["scrubbed"].items()) or _("nothing was found")
-    speakers = ", ".join(s["name"] or s["id"] for s in card["speakers"])
+    passing = _("{share:.1%} of the examples pass all {n} rules (report.html). That is a rule pass rate, not quality:")
+    audit = _("for quality, let a person look: `tuneloop dataset audit {name}`.").format(name=name)
+    sections = {
+        "# " + name: [_made(card)],
+        "## " + _("What is inside"): [*_inside(card), "", *_files()],
+        "## " + _("How good it is"): [
+            passing.format(share=card["rule_pass_rate"], n=len(card["rules"])) + " " + audit,
+        ],
+        "## " + _("Limits"): _limits(card),
+        "## " + _("Next"): [
+            "```",
+            f"tuneloop dataset audit {name}",
+            f"tuneloop dataset validate {name}/train.jsonl --for openai",
+            f"tuneloop tune {name}",
+            "```",
+        ],
+    }
+    return "\n".join("\n".join([title, "", *lines, ""]) for title, lines in sections.items())
+
+
+def _made(card: Mapping[str, Any]) -> str:
     chat = card["chats"][0]
     made = _(
         'Made by tuneloop {version} from the chat "{chat}" ({messages} messages, {first} to {last}): questions others '
         "asked, and how {speakers} answered."
     )
+    return made.format(
+        version=card["tuneloop"],
+        chat=chat["name"],
+        messages=chat["messages"],
+        first=card["period"][0],
+        last=card["period"][1],
+        speakers=", ".join(s["name"] or s["id"] for s in card["speakers"]),
+    )
+
+
+def _inside(card: Mapping[str, Any]) -> list[str]:
+    counts = card["counts"]
+    kept = sum(counts.values())
+    rejected = sorted(card["rejected"].items(), key=lambda item: (-item[1], item[0]))
     lines = [
-        f"# {name}",
-        "",
-        made.format(
-            version=card["tuneloop"],
-            chat=chat["name"],
-            messages=chat["messages"],
-            first=card["period"][0],
-            last=card["period"][1],
-            speakers=speakers,
-        ),
-        "",
-        "## " + _("What is inside"),
-        "",
         _("{read} examples were found = {kept} kept + {rejected} left out.").format(
             read=card["read"], kept=kept, rejected=card["read"] - kept
         ),
@@ -140,41 +154,22 @@ def readme(card: Mapping[str, Any]) -> str:
         *(f"| {labels.part(part)} | {counts[part]} |" for part in SPLITS),
         "",
         _("Test holds the newest dialogues, validation a random sample of the older; no dialogue is in two parts."),
-        "",
-        f"| {_('left out because')} | {_('examples')} |",
-        "|---|---:|",
-        *rejected,
-        "",
-        *_files(),
-        "",
-        "## " + _("How good it is"),
-        "",
-        _(
-            "{share:.1%} of the examples pass all {n} rules (see report.html). That is a rule pass rate, not quality:"
-        ).format(share=card["rule_pass_rate"], n=len(card["rules"]))
-        + " "
-        + _("for quality, let a person look: `tuneloop dataset audit {name}`.").format(name=name),
-        "",
-        "## " + _("Limits"),
-        "",
-        "- "
-        + _("Personal data taken out: {removed}. Names of people who are not in the chat may remain.").format(
-            removed=removed
-        ),
+    ]
+    if rejected:
+        lines += ["", f"| {_('left out because')} | {_('examples')} |", "|---|---:|"]
+        lines += [f"| {labels.reason(reason)} | {n} |" for reason, n in rejected]
+    return lines
+
+
+def _limits(card: Mapping[str, Any]) -> list[str]:
+    found = ", ".join(f"{labels.kind(kind)} {n}" for kind, n in card["scrubbed"].items()) or _("nothing was found")
+    removed = _("Personal data taken out: {found}. Names of people who are not in the chat may remain.")
+    return [
+        "- " + removed.format(found=found),
         "- " + _("report.html and card.json show the names of the most active people: keep them on this machine."),
         "- " + _("The words belong to the people who wrote them. Ask them before you publish the data or a model."),
         "- " + _("The same messages give the same files, byte for byte (id {id}).").format(id=card["id"]),
-        "",
-        "## " + _("Next"),
-        "",
-        "```",
-        f"tuneloop dataset audit {name}",
-        f"tuneloop dataset validate {name}/train.jsonl --for openai",
-        f"tuneloop tune {name}",
-        "```",
-        "",
     ]
-    return "\n".join(lines)
 
 
 def _files() -> list[str]:
