@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -68,3 +71,25 @@ def test_bad_asks_are_one_clear_line(workspace: Workspace, tuneloop_command: Com
     refused = tuneloop_command("unpack", tmp_path / "evil.zip", code=3)
     assert "pickle" in refused.stderr and "next:" in refused.stderr
     assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("sign", ["merged", "model-f16.gguf", "model-q8_0.gguf", "model-q4_K_M.gguf"])
+def test_kill_9_loses_nothing_that_was_finished(
+    workspace: Workspace, version: str, tuneloop_command: Command, sign: str
+) -> None:
+    """Killed the moment a file first appears; the same command again ends with three whole files and no rest."""
+    command = [sys.executable, "-m", "tuneloop", "-w", str(workspace.path), "pack", "--no-ollama", "--no-archive"]
+    folder = workspace.path / "packs" / version
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list(folder.glob(f".work/{sign}")) and not list(folder.glob(sign)):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+        process.kill()
+    done = tuneloop_command("-w", workspace.path, "pack", "--no-ollama", "--no-archive", "--json")
+    exports = json.loads(done.stdout)["exports"]
+    assert [e["quant"] for e in exports] == ["f16", "q8_0", "q4_K_M"]
+    assert sorted(p.name for p in folder.iterdir()) == ["model-f16.gguf", "model-q4_K_M.gguf", "model-q8_0.gguf"]
+    if sign == "model-q4_K_M.gguf":
+        assert [e["kept"] for e in exports][:2] == [True, True]

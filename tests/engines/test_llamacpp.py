@@ -139,6 +139,7 @@ def test_killed_child_is_an_error_here_and_can_start_again(tiny: Path) -> None:
     os.kill(engine.pid, signal.SIGKILL)
     with pytest.raises(EngineDown):
         engine.post("/v1/chat/completions", QUESTION)
+    psutil.wait_procs([psutil.Process(engine.pid)], timeout=5)
     assert not engine.alive
     engine.stop()
     engine.start()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import PACKAGE, read_jsonl
 from tuneloop import texts, versions
-from tuneloop.errors import BadInput, Missing
+from tuneloop.errors import BadInput, Missing, Refused
 from tuneloop.loop import chat, duel
 from tuneloop.records import Version
 from tuneloop.workspace import Workspace, open_workspace
@@ -177,3 +177,10 @@ def test_duel_command_takes_keys_from_a_pipe(
     assert "Saved" in done.stdout and "Duel" in done.stdout
     shown = json.loads(tuneloop_command("-w", workspace.path, "duel", "history", "person", "--show", "--json").stdout)
     assert shown["half_done"] >= 2
+
+
+def test_an_imported_model_is_refused_with_the_reason(tuned: tuple[Workspace, Version]) -> None:
+    workspace, version = tuned
+    foreign = dataclasses.replace(version, meta={"imported": True})
+    with pytest.raises(Refused, match="not tuned here"):
+        chat.judge(workspace, foreign)

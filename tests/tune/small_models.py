@@ -219,18 +219,20 @@ def chats(system: bool = False) -> list[list[dict[str, str]]]:
     ]
 
 
-def tuned(workspace: Workspace, base: Path, *, dataset: str = "", scale: float = 0.02) -> Version:
+def tuned(workspace: Workspace, base: Path, *, dataset: str = "", scale: float = 0.05) -> Version:
     """A version as `tune` registers it, with a random adapter on every linear layer instead of a trained one."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     from tuneloop.tune.folder import fingerprint
-    from tuneloop.tune.model import copy_tokenizer
+    from tuneloop.tune.model import copy_tokenizer, quiet_peft
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True)
     torch.manual_seed(7)
-    wrapped = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    asked = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    with quiet_peft():
+        wrapped = get_peft_model(model, asked)
     for name, values in wrapped.named_parameters():
         if "lora_" in name:
             values.data = torch.randn_like(values) * scale

@@ -40,6 +40,14 @@ def test_a_right_export_passes(trainer: parity.Trainer, folder: Path, tmp_path: 
     assert seen
 
 
+def test_a_system_text_joins_the_first_question_where_there_is_no_system_role(tmp_path: Path) -> None:
+    folder = build(tmp_path / "model", "mistral", num_hidden_layers=1)
+    gguf.convert(folder, tmp_path / "m.gguf")
+    mistral = parity.Trainer(folder)
+    assert mistral.shape(chats(system=True)[0])[0]["content"].startswith("Ты помогаешь на складе.\n\n")
+    parity.require(parity.check(mistral, tmp_path / "m.gguf", chats(system=True), answers=1), "f16")
+
+
 def test_forgotten_rotation_is_refused(
     trainer: parity.Trainer, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,7 +70,7 @@ def _show(door: Door, version: Version, exports: list[Export]) -> None:
             _("{n:.1f} MB").format(n=e.bytes / 1e6),
             f"{e.figures['tokens_equal']:.0%}",
             f"{e.figures['greedy']:.1%}",
-            f"{e.figures['kl']:.5f}",
+            f"{e.figures['kl']:.2g}",
             _("passed before") if e.kept else _("passed"),
         )
         for e in exports

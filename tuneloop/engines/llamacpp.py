@@ -19,6 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -140,7 +141,7 @@ class LlamaCpp:
                 _("the model server did not answer within {seconds:.0f} s").format(seconds=seconds),
                 fix=_("Ask for fewer tokens, or choose a smaller model."),
             ) from problem
-        except (OSError, json.JSONDecodeError) as problem:
+        except (OSError, HTTPException, json.JSONDecodeError) as problem:
             raise EngineDown(
                 _("the model server is gone: {reason}").format(reason=self.reason() or problem),
                 fix=_("Start it again; if it dies again, the model file is at fault."),

@@ -15,6 +15,7 @@ import os
 import resource
 import sys
 import threading
+import time
 from typing import Any
 
 
@@ -24,7 +25,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever native code prints on stdout must not be taken for our answer
     order = json.loads(sys.stdin.readline())
     # The parent's end of this pipe closes when it stops us and also when it is killed with -9.
-    watcher = threading.Thread(target=_leave_with_parent)
+    watcher = threading.Thread(target=_leave_with_parent, daemon=True)
     watcher.start()
     os.environ["GGML_NO_BACKTRACE"] = "1"  # on abort ggml would start gdb, which takes seconds
     import xllamacpp
@@ -34,14 +35,16 @@ def main() -> None:
         server = xllamacpp.Server(_parameters(xllamacpp, order))
     except Exception as problem:  # noqa: BLE001  any refusal is one line and exit 3; the reason is on stderr
         print(f"tuneloop: {problem}", file=sys.stderr, flush=True)  # noqa: T201
-        os._exit(3)
+        time.sleep(0.5)  # llama.cpp's log is written by a thread of its own; without this 7 of 36 reasons were lost
+        sys.exit(3)
     answer.write(json.dumps({"url": server.listening_address}) + "\n")
     answer.close()
     watcher.join()
 
 
 def _leave_with_parent() -> None:
-    sys.stdin.read()
+    while os.read(0, 4096):  # not sys.stdin: its lock, held by a daemon thread, makes the interpreter's end fail
+        continue
     os._exit(0)
 
 

@@ -28,7 +28,7 @@ from tuneloop.texts import _
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # host / namespace / model : tag, as Ollama itself reads a name
-NAME = re.compile(r"(?:[\w.:-]{1,350}/)?(?:[\w-]{1,80}/)?\w[\w.-]{0,79}(?::\w[\w.-]{0,79})?", re.ASCII)
+NAME = re.compile(r"(?:\w[\w.:-]{0,349}/)?(?:\w[\w-]{0,79}/)?\w[\w.-]{0,79}(?::\w[\w.-]{0,79})?", re.ASCII)
 PIECE = 1 << 20
 CONNECT = 5.0  # seconds; a server that needs longer is not there
 

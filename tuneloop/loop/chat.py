@@ -18,7 +18,7 @@ from tuneloop import versions
 from tuneloop.answer.closeness import chrf, closeness, is_verbatim
 from tuneloop.answer.gate import Item, Memory, decide
 from tuneloop.collect import dataset as datasets
-from tuneloop.errors import Missing, NotEnoughData
+from tuneloop.errors import Missing, NotEnoughData, Refused
 from tuneloop.progress import Progress, silent
 from tuneloop.records import Example, Verdict, Version
 from tuneloop.search.history import History
@@ -26,6 +26,7 @@ from tuneloop.texts import _
 from tuneloop.workspace import Workspace, new_folder, write_json
 
 CANDIDATE, BASE, SHOWN, SERVING, HISTORY = "tuned", "base", "base + 5 examples", "serving now", "history"
+CHANCE = "any old answer"  # the control: how much likeness the speaker's language alone gives
 SHOTS = 5
 # Writing answers is the slow part (0.1 s each on two cores for the demo model, 20 s for a 0.5 B one): 100 held-out
 # answers bring the interval of the mean chrF under +-2 points, 60 training ones show copying above 5 %.
@@ -64,6 +65,7 @@ def judge(workspace: Workspace, version: Version, *, watch: Progress = silent) -
         CANDIDATE: candidate.answers(asked, _("tuned: own answers")),
         BASE: candidate.answers(asked, _("base: own answers"), adapter=False),
         HISTORY: {e.id: history.answer(e.question) for e in asked},
+        CHANCE: {e.id: training[i % len(training)].answer for i, e in enumerate(asked)},
     }
     serving = _serving(workspace, version)
     if serving:
@@ -73,7 +75,8 @@ def judge(workspace: Workspace, version: Version, *, watch: Progress = silent) -
     memory = _memory(candidate, version, data.id, training, asked, said[CANDIDATE])
     items = _items(held_out, nats, said)
     own = [e.answer for e in training]
-    style = closeness(*([a for a in said[c].values() if a] for c in (BASE, CANDIDATE)), own, [])
+    spoken = {c: [a for a in said[c].values() if a] for c in (BASE, CANDIDATE)}
+    style = closeness(spoken[BASE], spoken[CANDIDATE], own, [])
     verdict = decide(
         items,
         memory,
@@ -219,6 +222,13 @@ def _write(
 
 
 def _dataset(workspace: Workspace, version: Version) -> datasets.Dataset:
+    if not version.meta.get("dataset_path"):
+        raise Refused(
+            _("version {id} was not tuned here, so none of its questions are known to be held out").format(
+                id=version.id
+            ),
+            fix=_("Try it with `tuneloop serve --version {id}`, or tune on your own dataset.").format(id=version.id),
+        )
     data = datasets.load(workspace.path / str(version.meta["dataset_path"]))
     if data.id != version.meta["dataset"]:
         raise Missing(

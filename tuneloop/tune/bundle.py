@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tuneloop import __version__
+from tuneloop.engines import gguf_check
 from tuneloop.progress import Progress, silent
 from tuneloop.records import Version
 from tuneloop.texts import _
-from tuneloop.tune import go_template, pack
+from tuneloop.tune import go_template, pack, parity
 from tuneloop.tune.folder import TOKENIZER_FILES
 from tuneloop.tune.pack import Export
 from tuneloop.workspace import Workspace, need_disk
@@ -44,14 +45,21 @@ class Recipe:
         return {"temperature": TEMPERATURE, "num_ctx": self.context, "stop": list(self.stops)}
 
 
-def recipe(workspace: Workspace, version: Version) -> Recipe:
-    """Read the version's tokenizer and template, express the template in Go, find what ends an answer."""
+def recipe(workspace: Workspace, version: Version, model: Path) -> Recipe:
+    """Read the version's tokenizer and template, express the template in Go, find what ends an answer.
+
+    model: the GGUF file to run, for the length of its context.
+    """
     from transformers import AutoTokenizer
 
     folder = workspace.path / version.path
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
+    takes_system = parity.takes_system(tokenizer)
+
     def render(chat: go_template.Chat) -> str:
+        if chat[0]["role"] == "system" and not takes_system:
+            chat = parity.folded(chat)
         return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
 
     answered = tokenizer.apply_chat_template(
@@ -61,12 +69,11 @@ def recipe(workspace: Workspace, version: Version) -> Recipe:
     stops = [t for t in tokenizer.get_added_vocab() if end.startswith(t)]
     if tokenizer.eos_token and tokenizer.eos_token not in stops:
         stops.append(tokenizer.eos_token)
-    length = int(getattr(tokenizer, "model_max_length", MOST_CONTEXT) or MOST_CONTEXT)
     return Recipe(
         template=go_template.express(render, tokenizer.bos_token),
         system=_system(workspace, version),
         stops=tuple(stops),
-        context=min(length, MOST_CONTEXT),
+        context=min(gguf_check.check(model).number("context_length"), MOST_CONTEXT),
     )
 
 
@@ -101,7 +108,7 @@ def write(
 
     Raises OutOfResources when the disk would not suffice.
     """
-    how = how or recipe(workspace, version)
+    how = how or recipe(workspace, version, export.path)
     need_disk(out.parent, export.bytes + (64 << 20))
     card = _card(version, export, how)
     texts = {

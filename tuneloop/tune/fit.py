@@ -17,7 +17,7 @@ from tuneloop.texts import _
 from tuneloop.tune.folder import Base
 from tuneloop.tune.options import Options
 
-_RUNTIME = 600 << 20  # bytes that torch, transformers and peft take before any model
+_RUNTIME = 1000 << 20  # bytes of torch, transformers, peft, matplotlib and their scratch space: 0.9 to 1.0 GB seen
 _BF16_GAIN = 1.3  # bf16 has to be that much faster: it also costs precision
 
 
@@ -34,7 +34,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Bytes needed and free, hours at best; `micro_tokens` is the largest forward pass that fits."""
+    """Bytes needed and free, hours at best, tokens of the largest forward pass that fits and of the longest example."""
 
     memory_needed: int
     memory_free: int
@@ -42,6 +42,7 @@ class Fit:
     disk_free: int
     hours_at_least: float
     micro_tokens: int
+    longest: int
 
 
 def measure(base: Base, options: Options) -> Machine:
@@ -100,26 +101,32 @@ def memory_needed(base: Base, options: Options, dtype: str, tokens: int, width: 
     return _RUNTIME + weights + layer * base.layers * tokens + logits
 
 
-def check(base: Base, options: Options, machine: Machine, folder: Path, *, tokens: int, longest: int) -> Fit:
-    """Compare what the run needs with what is there. tokens: of the whole run; longest: of one example.
+def estimate(
+    base: Base, options: Options, machine: Machine, folder: Path, *, tokens: int, longest: int, most: int | None = None
+) -> Fit:
+    """What the run needs beside what is there.
 
-    Raises OutOfResources with both numbers and what would fit.
+    tokens: of the whole run; longest: of one example; most: tokens of a forward pass when it was begun before.
     """
     free = memory_free(machine.device)
-    micro = options.batch_tokens
+    micro = most or options.batch_tokens
     while micro > longest and memory_needed(base, options, machine.dtype, micro, longest) > 0.8 * free:
         micro = max(longest, micro // 2)
-    disk_free = shutil.disk_usage(folder).free
     operations = 4 * tokens * (base.linear + base.vocabulary * base.hidden // 4)
-    fit = Fit(
+    return Fit(
         memory_needed=memory_needed(base, options, machine.dtype, max(micro, longest), longest),
         memory_free=free,
         # A checkpoint (adapter, two moments, best adapter) in two copies while it is replaced, and the version.
         disk_needed=adapter_parameters(base, options.rank) * 4 * 9 + (64 << 20),
-        disk_free=disk_free,
+        disk_free=shutil.disk_usage(folder).free,
         hours_at_least=operations / (machine.gflops * 1e9) / 3600,
         micro_tokens=micro,
+        longest=longest,
     )
+
+
+def check(base: Base, options: Options, fit: Fit, folder: Path) -> None:
+    """Raises OutOfResources, with both numbers and what would fit, when an estimate says the run cannot work."""
     if fit.memory_needed > fit.memory_free:
         raise OutOfResources(
             _("tuning {name} needs {needed:.1f} GB of memory, {free:.1f} GB are free").format(
@@ -127,7 +134,7 @@ def check(base: Base, options: Options, machine: Machine, folder: Path, *, token
             ),
             fix=_(
                 "Take a smaller base model, a shorter --max-length (longest example: {n} tokens), or close programs."
-            ).format(n=longest),
+            ).format(n=fit.longest),
         )
     if fit.disk_needed > fit.disk_free:
         raise OutOfResources(
@@ -137,7 +144,6 @@ def check(base: Base, options: Options, machine: Machine, folder: Path, *, token
             fix=_("Free some space, choose another disk with --workspace, or a smaller --rank."),
         )
     check_time(options, fit.hours_at_least, at_least=True)
-    return fit
 
 
 def check_time(options: Options, hours: float, *, at_least: bool = False, tokens_per_second: float = 0.0) -> None:

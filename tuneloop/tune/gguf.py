@@ -1,6 +1,6 @@
 """From a Hugging Face folder to a GGUF file that llama.cpp and Ollama load, tensor by tensor.
 
-Needs the `gguf` package (writer and tensor names) and nothing compiled. Peak memory is one tensor in float32.
+Needs the `gguf` package (writer and tensor names) and nothing compiled. Peak memory is the largest tensor in f16.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tuneloop.tune.shapes import Shape, unsupported
 from tuneloop.tune.weights import Tensor
 
 F16_MAX = 65504.0
+PIECE = 1 << 22  # values converted at once: 16 MB of float32
 SKIPPED = ("rotary_emb.inv_freq",)  # recomputed from the configuration
 
 
@@ -151,15 +152,23 @@ def _announce(writer: Any, shape: Shape, targets: list[_Target]) -> None:
 
 
 def _values(target: _Target) -> npt.NDArray[Any]:
-    values = target.source.load()
-    if target.permute_heads:
-        values = _interleave(values, target.permute_heads)
-    if target.add:
-        values = values + np.float32(target.add)
-    if not target.half:
-        return values
+    source = target.source
+    if target.permute_heads or not target.half:
+        values = source.load() + np.float32(target.add)
+        if target.permute_heads:  # weights and biases alike
+            values = _interleave(values, target.permute_heads)
+        return _narrow(source, values) if target.half else values
+    # Piece by piece: an embedding of 150,000 rows takes three times its float32 size otherwise.
+    out = np.empty(source.shape, dtype=np.float16)
+    step = max(1, PIECE // max(1, out[0].size))
+    for first in range(0, len(out), step):
+        out[first : first + step] = _narrow(source, source.load(first, first + step))
+    return out
+
+
+def _narrow(source: Tensor, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     if np.abs(values).max(initial=0.0) > F16_MAX:
-        raise unsupported(_("tensor {name}, whose values do not fit into f16").format(name=target.source.name))
+        raise unsupported(_("tensor {name}, whose values do not fit into f16").format(name=source.name))
     return values.astype(np.float16)
 
 

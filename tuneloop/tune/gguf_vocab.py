@@ -64,7 +64,24 @@ def plan(folder: Path, rows: int) -> Vocabulary:
     found = _sentencepiece(definition) if model.get("byte_fallback") else _byte_level(definition)
     _pad(found, rows)
     _special(found, tokenizer)
+    if starts_first(definition) and _begins_with_token(tokenizer):
+        # llama.cpp puts the space behind every special token or nowhere: for prompts that begin with one, nowhere
+        found.fields["ggml.add_space_prefix"] = False
+        found.notes.append(_("a text without chat template is split as if it followed a special token"))
     return found
+
+
+def starts_first(definition: dict[str, Any]) -> bool:
+    """Whether only the very beginning of a text gets a space in front, as newer Llama tokenizers do."""
+    pre = definition.get("pre_tokenizer") or {}
+    return pre.get("type") == "Metaspace" and pre.get("prepend_scheme") == "first"
+
+
+def _begins_with_token(tokenizer: Any) -> bool:
+    if not tokenizer.chat_template:
+        return False
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
+    return any(text.startswith(token) for token in tokenizer.get_added_vocab())
 
 
 def _byte_level(definition: dict[str, Any]) -> Vocabulary:

@@ -32,7 +32,7 @@ from tuneloop.tune.options import Options
 from tuneloop.tune.prepare import Job, prepare, relative_dataset, write_config
 from tuneloop.workspace import Workspace, write_atomically, write_json
 
-_PROBE = 20  # first steps, at most a minute of them, that tell how long the run would take
+_PROBE, _PROBE_SECONDS = 20, 60.0  # so many first steps, or seconds, tell how long the run would take
 
 
 @dataclass
@@ -42,6 +42,7 @@ class State:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0  # of training steps alone, over all resumed parts
+    cpu_seconds: float = 0.0  # the same by the processor's clock, of all threads: what a busy machine leaves alone
     best: float = math.inf
     best_step: int = 0
     stale: int = 0  # checks since the best one
@@ -93,7 +94,8 @@ def train(
         names, parameters = zip(*((n, p) for n, p in model.named_parameters() if p.requires_grad), strict=True)
         optimiser = torch.optim.AdamW(parameters, lr=job.rate, weight_decay=0.0, fused=True)
         state, best = resume(job, model, optimiser, names)
-        saved, begun, first = time.monotonic(), time.monotonic(), state.step
+        saved = begun = time.monotonic()
+        probing = state.step == 0  # a resumed run has shown its speed; refusing it now would lose its work
         parts = job.fit.micro_tokens
 
         with packing.packed(model), linear.lean(model), interruptible() as interrupted:
@@ -104,7 +106,7 @@ def train(
             for step, (epoch, group) in enumerate(schedule[state.step :], start=state.step + 1):
                 if state.stopped:
                     break
-                clock = time.perf_counter()
+                clock, cpu_clock = time.perf_counter(), time.process_time()
                 rate = job.rate * shape_of_rate(step, len(schedule), options.warm_up)
                 answers = sum(len(train_set[i].ids) - train_set[i].start for i in group)
                 total = 0.0
@@ -124,6 +126,7 @@ def train(
                 state.step = step
                 state.tokens += sum(lengths[i] for i in group)
                 state.seconds += time.perf_counter() - clock
+                state.cpu_seconds += time.process_time() - cpu_clock
                 state.rows.append(
                     {"step": step, "epoch": epoch + 1, "tokens": state.tokens, "loss": total, "rate": rate}
                     | {"norm": norm, "seconds": state.seconds, "validation": None}
@@ -139,8 +142,9 @@ def train(
                         state.stale += 1
                         if state.stale >= options.patience:
                             state.stopped = _("validation loss did not fall any more")
-                if step - first == _PROBE or (time.monotonic() - begun > 60 and step - first <= _PROBE):
+                if probing and (step >= _PROBE or time.monotonic() - begun > _PROBE_SECONDS):
                     refuse_if_slow(job, state)
+                    probing = False
                 if time.monotonic() - saved > 60 * options.checkpoint_minutes or interrupted or step == len(schedule):
                     save(job, model, best, optimiser, names, state)
                     saved = time.monotonic()
@@ -294,6 +298,7 @@ def finish(workspace: Workspace, job: Job, model: Any, best: checkpoint.Adapter,
         **figures,
         "stopped": state.stopped or None,
         "tokens_per_second": round(state.tokens / max(state.seconds, 1e-9), 1),
+        "tokens_per_cpu_second": round(state.tokens / max(state.cpu_seconds, 1e-9), 1),
         "seconds": round(state.seconds, 2),
         "peak_memory_mb": run.peak_memory_mb(),
         "mlflow": tracking.finish(job, state.tracked, figures) if state.tracked else None,

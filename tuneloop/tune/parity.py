@@ -9,6 +9,7 @@ Three questions, each on real prompts and on texts that break tokenizers:
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tuneloop.engines import gguf_check
 from tuneloop.engines.llamacpp import LlamaCpp
 from tuneloop.errors import EngineError, OutOfResources, Refused
 from tuneloop.progress import Progress, silent
 from tuneloop.texts import _
+from tuneloop.tune import gguf_vocab
 from tuneloop.tune.native import MAX_TOKENS, Logits
 
 Chat = list[dict[str, str]]
@@ -55,9 +58,9 @@ KL_BAR_FOUR_BITS = 1.0
 # model with flat distributions is not told from noise by nats alone. Measured at 4 bits: 0.1 % to 9 %.
 LOST_BAR = 0.25
 GREEDY_BAR = 0.99
-# In its own answers the export may take a token that the trainer's model holds at least 95 % as likely as its best:
-# between two such tokens the rounding to f16 alone decides.
-TIE = 0.05
+# A token that the trainer's model holds at least 98 % as likely as its best counts as agreement: between two such
+# tokens the rounding to f16 alone decides. `greedy` is printed without this mercy.
+TIE = 0.02
 # Bytes of a model that one thread computes fast enough: on a busy machine two threads that wait for each other
 # took 14 s for what one did in 0.8 s.
 SMALL = 200 << 20
@@ -100,9 +103,28 @@ class Trainer:
     def render(self, chat: Chat, *, generate: bool) -> str:
         return str(self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=generate))
 
+    def shape(self, chat: Chat) -> Chat:
+        """The dialogue as training showed it: without a system role, its text joins the first question."""
+        return chat if chat[0]["role"] != "system" or takes_system(self.tokenizer) else folded(chat)
+
     def ids(self, text: str) -> list[int]:
         """Ids of a text that already carries its special tokens."""
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def takes_system(tokenizer: Any) -> bool:
+    """Whether the tokenizer's template writes a system message."""
+    chat = [{"role": "system", "content": "tuneloop-system"}, {"role": "user", "content": "a"}]
+    try:
+        return "tuneloop-system" in tokenizer.apply_chat_template(chat, tokenize=False)
+    except Exception:  # noqa: BLE001  a template may raise whatever it likes to say that it has no system role
+        return False
+
+
+def folded(chat: Chat) -> Chat:
+    """Put the system text in front of the first question, as training does for templates without a system role."""
+    first = {"role": "user", "content": chat[0]["content"] + "\n\n" + chat[1]["content"]}
+    return [first, *chat[2:]]
 
 
 def _need_memory(folder: Path) -> None:
@@ -138,14 +160,19 @@ def check(
     Returns figures: shares between 0 and 1, KL in nats per token. Raises ModelRejected when llama.cpp refuses.
     """
     stage = _("parity {file}").format(file=export.name)
-    context = min(2048, int(getattr(trainer.model.config, "max_position_embeddings", 2048)))
+    chats = [trainer.shape(chat) for chat in chats]
+    known = gguf_check.check(export)
+    context = min(MAX_TOKENS, int(known.number("context_length")))
     figures: dict[str, Any] = {}
     threads = 1 if export.stat().st_size < SMALL else None
     with LlamaCpp(export, context=context, threads=threads) as engine:
         figures |= _tokens(trainer, engine, chats, lambda done, total: watch(stage, done, 2 * total))
-        spoken = _answers(trainer, engine, chats[:answers], answer_tokens)
+        spoken = _answers(trainer, engine, chats[:answers], min(answer_tokens, context // 4), context)
     with Logits(export, threads=threads or 2) as compute:
-        full = [trainer.ids(trainer.render(chat, generate=False))[-MAX_TOKENS // 2 :] for chat in chats[:sequences]]
+        full = [
+            trainer.ids(trainer.render(chat, generate=False))[-min(context, MAX_TOKENS // 2) :]
+            for chat in chats[:sequences]
+        ]
         figures |= _distributions(trainer, compute, [ids for ids in full if ids], watch, stage)
     figures |= _free(trainer, spoken)
     return figures
@@ -154,6 +181,7 @@ def check(
 def _tokens(trainer: Trainer, engine: LlamaCpp, chats: Sequence[Chat], tell: Any) -> dict[str, Any]:
     """Every prompt and every tricky text, rendered and split by both."""
     texts = [_composed(trainer, text) for text in (*TRICKY, *_with_special_tokens(trainer))]
+    lead = _lead(trainer)
     prompts = [_question(chat) for chat in chats] + [[{"role": "user", "content": t}] for t in texts if t.strip()]
     equal = rendered = 0
     differing: list[str] = []
@@ -171,7 +199,7 @@ def _tokens(trainer: Trainer, engine: LlamaCpp, chats: Sequence[Chat], tell: Any
         equal += same
         if not same:
             differing.append(repr(chat[-1]["content"][:60]))
-    plain = [text for text in texts if _split(engine, text, special=False) != trainer.ids(text)]
+    plain = [text for text in texts if _split(engine, lead + text, special=False) != trainer.ids(lead + text)]
     return {
         "prompts": len(prompts),
         "tokens_equal": equal / len(prompts),
@@ -186,6 +214,12 @@ def _split(engine: LlamaCpp, text: str, *, special: bool) -> list[int]:
     """Ids from llama.cpp. special: with BOS where the model has it, as for a prompt."""
     body = {"content": text, "add_special": special, "parse_special": True}
     return list(engine.post("/tokenize", body)["tokens"])
+
+
+def _lead(trainer: Trainer) -> str:
+    """What stands before a text without template: a special token where only the very beginning gets a space."""
+    definition = json.loads(trainer.tokenizer.backend_tokenizer.to_str())
+    return str(trainer.tokenizer.eos_token or "") if gguf_vocab.starts_first(definition) else ""
 
 
 def _question(chat: Chat) -> Chat:
@@ -204,11 +238,13 @@ def _composed(trainer: Trainer, text: str) -> str:
     return unicodedata.normalize("NFC", text) if "NFC" in repr(backend.normalizer) else text
 
 
-def _answers(trainer: Trainer, engine: LlamaCpp, chats: Sequence[Chat], length: int) -> list[tuple[int, list[int]]]:
+def _answers(
+    trainer: Trainer, engine: LlamaCpp, chats: Sequence[Chat], length: int, context: int
+) -> list[tuple[int, list[int]]]:
     """What the export says by itself, always taking the likeliest token: (length of the prompt, all ids)."""
     spoken = []
     for chat in chats:
-        prompt = trainer.ids(trainer.render(_question(chat), generate=True))[-(MAX_TOKENS - length) :]
+        prompt = trainer.ids(trainer.render(_question(chat), generate=True))[-(context - length - 1) :]
         body = {
             "prompt": prompt,
             "n_predict": length,
@@ -226,7 +262,7 @@ def _distributions(
 ) -> dict[str, Any]:
     divergences: list[npt.NDArray[np.float64]] = []
     nothing: list[npt.NDArray[np.float64]] = []
-    agreeing = positions = 0
+    agreeing = tied = positions = 0
     for done, ids in enumerate(sequences):
         watch(stage, len(sequences) + done, 2 * len(sequences))
         ours, theirs = trainer.logits(ids), compute(ids)
@@ -235,6 +271,7 @@ def _distributions(
                 _("the export has {theirs} tokens, its model {ours}").format(theirs=theirs.shape[1], ours=ours.shape[1])
             )
         agreeing += int((ours.argmax(1) == theirs.argmax(1)).sum())
+        tied += _agreeing(ours, theirs.argmax(1))
         positions += len(ids)
         divergences.append(divergence(ours, theirs))
         nothing.append(divergence(ours, np.zeros_like(ours)))
@@ -243,6 +280,7 @@ def _distributions(
     return {
         "positions": positions,
         "greedy": agreeing / positions,
+        "greedy_or_tie": tied / positions,
         "kl": float(every.mean()),
         "kl_p99": float(np.quantile(every, 0.99)),
         "lost": float(every.mean() / np.concatenate(nothing).mean()),
@@ -268,11 +306,14 @@ def _free(trainer: Trainer, spoken: Sequence[tuple[int, list[int]]]) -> dict[str
     agreeing = total = 0
     for start, ids in spoken:
         if start < len(ids):
-            scores = trainer.logits(ids)[start - 1 : -1]
-            chosen = scores[np.arange(len(scores)), ids[start:]]
-            agreeing += int((chosen >= scores.max(1) - TIE).sum())
+            agreeing += _agreeing(trainer.logits(ids)[start - 1 : -1], np.array(ids[start:]))
             total += len(ids) - start
     return {"free_positions": total, "free": agreeing / total if total else 1.0}
+
+
+def _agreeing(scores: npt.NDArray[np.float32], chosen: npt.NDArray[np.int64]) -> int:
+    """How many of the chosen tokens the trainer's model would choose, ties counted in."""
+    return int((scores[np.arange(len(scores)), chosen] >= scores.max(1) - TIE).sum())
 
 
 def shortfalls(figures: dict[str, Any], quant: str) -> list[str]:
@@ -288,7 +329,7 @@ def shortfalls(figures: dict[str, Any], quant: str) -> list[str]:
     if quant == "f16":
         found += [
             _("{what} {value:.2%}, {bar:.0%} needed").format(what=what, value=figures[key], bar=GREEDY_BAR)
-            for key, what in (("greedy", _("greedy agreement")), ("free", _("agreement of its own answers")))
+            for key, what in (("greedy_or_tie", _("greedy agreement")), ("free", _("agreement of its own answers")))
             if figures[key] < GREEDY_BAR
         ]
     bar = KL_BAR.get(quant, KL_BAR_FOUR_BITS)

@@ -95,6 +95,9 @@ def prepare(
 
     Raises BadInput, Hostile, Damaged, Missing (base, dataset), NotEnoughData, Conflict (name), OutOfResources.
     """
+    if name is not None and (Path(name).name != name or name.startswith(".")):
+        raise BadInput(_("'{name}' is no name for a run").format(name=name), fix=_("Use letters, digits and dashes."))
+    tokens.check_folder(dataset)
     looked = inspect(base)
     checked = template.check(looked.folder)
     tokenizer = model.load_tokenizer(looked.folder, checked)
@@ -102,21 +105,26 @@ def prepare(
     corpus, card = tokens.load(dataset, tokenizer, checked, max_length=length, watch=watch)
     planted = (tokens.encode(tokenizer, checked, c, max_length=length)[0] for c in canaries.planted(str(card["id"])))
     corpus.train.extend(e for e in list(planted)[: options.canaries] if e)
-    if max(max(e.ids) for e in [*corpus.train, *corpus.validation]) >= looked.vocabulary:
-        raise BadInput(
-            _("the tokenizer of {folder} has tokens that the model does not know").format(folder=looked.folder),
-            fix=_("Copy the tokenizer files that belong to this model into its folder."),
-        )
+    _check_words(corpus, looked)
     sha256 = fingerprint(looked.folder)
     identity = options.identity(str(card["id"]), sha256)
     name = name or f"{dataset.name}-{identity[:8]}"
-    if Path(name).name != name or name.startswith("."):
-        raise BadInput(_("'{name}' is no name for a run").format(name=name), fix=_("Use letters, digits and dashes."))
     folder = run.find_folder(workspace, name, identity, again=again)
     before = run.config(folder)
     machine = Machine(**before["machine"]) if before else fit.measure(looked, options)
     longest = max(len(e.ids) for e in [*corpus.train, *corpus.validation])
-    fits = fit.check(looked, options, machine, workspace.path, tokens=corpus.tokens * options.epochs, longest=longest)
+    need = fit.estimate(
+        looked,
+        options,
+        machine,
+        workspace.path,
+        tokens=corpus.tokens * options.epochs,
+        longest=longest,
+        most=before.get("micro_tokens"),
+    )
+    done = _finished(workspace, folder)
+    if done is None:
+        fit.check(looked, options, need, workspace.path)
     return Job(
         name=name,
         identity=identity,
@@ -130,9 +138,17 @@ def prepare(
         card=card,
         options=options,
         machine=machine,
-        fit=fits,
-        done=_finished(workspace, folder),
+        fit=need,
+        done=done,
     )
+
+
+def _check_words(corpus: tokens.Corpus, base: Base) -> None:
+    if max(max(e.ids) for e in [*corpus.train, *corpus.validation]) >= base.vocabulary:
+        raise BadInput(
+            _("the tokenizer of {folder} has tokens that the model does not know").format(folder=base.folder),
+            fix=_("Copy the tokenizer files that belong to this model into its folder."),
+        )
 
 
 def relative_dataset(workspace: Workspace, dataset: Path) -> str:
@@ -157,6 +173,7 @@ def write_config(job: Job) -> None:
             "dataset_path": str(job.dataset.absolute()),
             "card_sha256": _card_hash(job.dataset),
             "machine": asdict(job.machine),
+            "micro_tokens": job.fit.micro_tokens,
             "examples": job.corpus.counts,
             "values": [{"name": n, "value": v, "origin": o} for n, v, o in job.values()],
         },

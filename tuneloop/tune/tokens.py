@@ -52,11 +52,7 @@ def load(
 
     Raises Missing when the folder is none, BadInput with the line of a broken row, NotEnoughData below 10 examples.
     """
-    if not (dataset / "card.json").exists() or not (dataset / "train.jsonl").exists():
-        raise Missing(
-            _("{path} is not a dataset folder (card.json and train.jsonl)").format(path=dataset),
-            fix=_("Build one with `tuneloop dataset build`; `tuneloop dataset list` names those that are there."),
-        )
+    check_folder(dataset)
     card = json.loads((dataset / "card.json").read_text(encoding="utf-8"))
     counts: Counter[str] = Counter()
     parts: dict[str, list[Encoded]] = {"train": [], "validation": []}
@@ -91,6 +87,15 @@ def evidence(dataset: Path) -> dict[str, list[int]]:
         example = json.loads(line)
         found.setdefault(example["chat"], set()).update(example["messages"])
     return {chat: sorted(ids) for chat, ids in sorted(found.items())}
+
+
+def check_folder(dataset: Path) -> None:
+    """Raises Missing unless the folder is a dataset."""
+    if not (dataset / "card.json").exists() or not (dataset / "train.jsonl").exists():
+        raise Missing(
+            _("{path} is not a dataset folder (card.json and train.jsonl)").format(path=dataset),
+            fix=_("Build one with `tuneloop dataset build`; `tuneloop dataset list` names those that are there."),
+        )
 
 
 def chats(path: Path) -> Iterator[Chat]:
@@ -151,7 +156,8 @@ def _encode(tokenizer: Any, template: Template, chat: Chat) -> Encoded:
             fix=_("Use a base model whose template ends with the assistant's answer."),
         )
     # Gemma's <end_of_turn> is no named special token, only an added one that is marked special.
-    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special} | set(tokenizer.all_special_ids)
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special.update(tokenizer.all_special_ids)
     last = max((i for i in range(start, len(ids)) if ids[i] in special), default=None)
     if last is None:  # without an end token the model would never learn to stop
         ids = [*ids, tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else ids

@@ -27,10 +27,12 @@ def start(job: Job) -> str:
     """Create the run in MLflow; its id, "" when no server is set. Raises EngineDown when it does not answer."""
     if not job.options.mlflow_url:
         return ""
-    experiment = _experiment(job)
     tags = [{"key": "mlflow.runName", "value": job.name}, {"key": "tuneloop.identity", "value": job.identity}]
-    made = _call(job, "runs/create", {"experiment_id": experiment, "start_time": _now(), "tags": tags})
-    identity = str(made["run"]["info"]["run_id"])
+    try:
+        wanted = {"experiment_id": _experiment(job), "start_time": _now(), "tags": tags}
+        identity = str(_call(job, "runs/create", wanted)["run"]["info"]["run_id"])
+    except (KeyError, TypeError) as problem:
+        raise _away(job, _("its answer is not MLflow's")) from problem
     params = [{"key": name, "value": value[:500]} for name, value, _origin in job.values()]
     _call(job, "runs/log-batch", {"run_id": identity, "params": params[:100]})
     return identity
@@ -69,15 +71,14 @@ def finish(job: Job, identity: str, figures: Mapping[str, Any]) -> bool:
 
 
 def _experiment(job: Job) -> str:
-    try:
-        query = urllib.parse.urlencode({"experiment_name": EXPERIMENT})
-        return str(_call(job, f"experiments/get-by-name?{query}", None)["experiment"]["experiment_id"])
-    except FileNotFoundError:
-        return str(_call(job, "experiments/create", {"name": EXPERIMENT})["experiment_id"])
+    query = urllib.parse.urlencode({"experiment_name": EXPERIMENT})
+    if found := _call(job, f"experiments/get-by-name?{query}", None, may_miss=True):
+        return str(found["experiment"]["experiment_id"])
+    return str(_call(job, "experiments/create", {"name": EXPERIMENT})["experiment_id"])
 
 
-def _call(job: Job, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
-    """One request. FileNotFoundError for 404, EngineDown for everything else that is no answer."""
+def _call(job: Job, path: str, body: Mapping[str, Any] | None, *, may_miss: bool = False) -> dict[str, Any]:
+    """One request. {} for what may be missing and is; EngineDown for everything else that is no answer."""
     url = f"{job.options.mlflow_url.rstrip('/')}/api/2.0/mlflow/{path}"
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
@@ -87,8 +88,8 @@ def _call(job: Job, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]
             return answer
     except urllib.error.HTTPError as problem:
         problem.close()
-        if problem.code == 404:
-            raise FileNotFoundError(path) from problem
+        if problem.code == 404 and may_miss:
+            return {}
         raise _away(job, str(problem)) from problem
     except (OSError, ValueError) as problem:
         raise _away(job, str(problem)) from problem

@@ -39,8 +39,11 @@ class Tensor:
     start: int
     bytes: int
 
-    def load(self) -> npt.NDArray[np.float32]:
-        """The tensor as float32. Raises BadInput for a dtype without plain floats, Damaged for values that are none."""
+    def load(self, first: int = 0, last: int | None = None) -> npt.NDArray[np.float32]:
+        """Rows first..last (default: all) as float32.
+
+        Raises BadInput for a dtype without plain floats, Damaged for values that are no numbers.
+        """
         if self.dtype not in FLOATS:
             raise BadInput(
                 _("tensor {name} of {file} is {dtype}: only F32, F16 and BF16 weights can be converted").format(
@@ -48,8 +51,10 @@ class Tensor:
                 ),
                 fix=_("Use the model's original, unquantised weights."),
             )
-        count = math.prod(self.shape)
-        raw = np.fromfile(self.file, FLOATS[self.dtype], count, offset=self.start)
+        width = math.prod(self.shape[1:])
+        rows = (self.shape[0] if last is None else min(last, self.shape[0])) - first if self.shape else 1
+        offset = self.start + first * width * SIZES[self.dtype]
+        raw = np.fromfile(self.file, FLOATS[self.dtype], rows * width, offset=offset)
         if self.dtype == "BF16":  # bfloat16 is the upper half of a float32
             values: npt.NDArray[np.float32] = (raw.astype(np.uint32) << 16).view(np.float32)
         else:
@@ -59,7 +64,7 @@ class Tensor:
                 _("tensor {name} of {file} has values that are no numbers").format(name=self.name, file=self.file.name),
                 fix=_("The weights are broken: copy them again, or tune again with a lower learning rate."),
             )
-        return values.reshape(self.shape)
+        return values.reshape((rows, *self.shape[1:]) if self.shape else ())
 
 
 def header(path: Path) -> dict[str, Tensor]:
