@@ -18,8 +18,8 @@ from tuneloop.settings import SETTINGS
 from tuneloop.texts import _, n_
 
 PACKAGE = Path(__file__).parents[1] / "tuneloop"
-# These translate when they show: a command's line of help, a setting's help and a contestant's name are data.
-SHOWN_LATER = {"cli/__init__.py", "cli/settings.py", "cli/gate.py", "answer/gate.py"}
+# These translate when they show: a command's line of help, a setting's help, a contestant's name and a verdict are data.
+SHOWN_LATER = {"cli/__init__.py", "cli/settings.py", "cli/gate.py", "cli/demo.py", "answer/gate.py"}
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -94,10 +94,18 @@ def test_compiled_catalogue_is_what_the_catalogue_says() -> None:
     assert update.as_mo(update.PO.read_bytes()) == update.MO.read_bytes(), "run `make texts`"
 
 
+def test_compiled_catalogue_does_not_say_when_it_was_made() -> None:
+    assert b"POT-Creation-Date: 2026-01-01 00:00+0000" in update.MO.read_bytes()
+
+
 def test_a_new_text_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(update.missing(update.merged()))
     found = [*update.texts(), ("a sentence nobody translated", "here.py"), (("{n} new", "{n} new ones"), "here.py")]
     monkeypatch.setattr(update, "texts", lambda: iter(found))
-    assert set(update.missing(update.merged())) == {"a sentence nobody translated", "('{n} new', '{n} new ones')"}
+    assert set(update.missing(update.merged())) - before == {
+        "a sentence nobody translated",
+        "('{n} new', '{n} new ones')",
+    }
 
 
 @pytest.mark.parametrize(

@@ -40,21 +40,20 @@ def run_limited(
         "seconds": int(seconds) + 1,
         "language": texts.language(),
     }
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "tuneloop.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-    )
-    try:
-        said, _errors = process.communicate(json.dumps(order).encode(), timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise _refusal(what, _("took longer than {seconds:.0f} s").format(seconds=seconds)) from None
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            said, _errors = process.communicate(json.dumps(order).encode(), timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise _refusal(what, _("took longer than {seconds:.0f} s").format(seconds=seconds)) from None
+        finally:
+            process.kill()
     try:
         answer = json.loads(said)
     except ValueError:

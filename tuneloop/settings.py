@@ -6,6 +6,7 @@ A value comes from (first wins) the environment (`TUNELOOP_SERVE_PORT`), the wor
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -86,6 +87,7 @@ SETTINGS = (
 # A renamed or removed key answers with the sentence that says what to use instead.
 OBSOLETE: dict[str, str] = {}
 
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _BY_NAME = {s.name: s for s in SETTINGS}
 
 
@@ -171,9 +173,12 @@ def _typed(setting: Setting, raw: object, origin: str) -> Value:
     kind = type(setting.default)
     try:
         if kind is bool:
-            return raw if isinstance(raw, bool) else str(raw).lower() in {"1", "true", "yes", "on"}
-        return kind(str(raw))
-    except (TypeError, ValueError):
+            return _BOOLEANS[str(raw).lower()]
+        value = kind(str(raw))
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(raw)
+        return value
+    except (KeyError, TypeError, ValueError):
         raise BadInput(
             _("'{name}' from {origin} must be a {kind}, not '{raw}'").format(
                 name=setting.name, origin=origin, kind=kind.__name__, raw=raw

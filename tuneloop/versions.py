@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from tuneloop.db.tables import version_events, versions
 from tuneloop.errors import BadInput, Damaged, Missing, Refused
@@ -45,16 +45,17 @@ def register(workspace: Workspace, staging: Path, *, kind: str, name: str, meta:
         "kind": kind,
         "name": name,
         "path": str(final.relative_to(workspace.path)),
-        "created": int(time.time()),
         "active": False,
         "meta": meta,
     }
     with workspace.db.write() as rows:
         known = rows.execute(select(versions).where(versions.c.id == identity)).first()
         if known is None:
-            rows.execute(insert(versions), [row])
+            # Later than every other, so that "latest" is right within one second and after the clock was set back.
+            newest = rows.execute(select(func.max(versions.c.created))).scalar() or 0
+            rows.execute(insert(versions), [row | {"created": max(int(time.time()), newest + 1)}])
             _note(rows, identity, "registered", "", None)
-    return find(workspace, identity)
+    return find(workspace, identity, kind=kind)
 
 
 def find(workspace: Workspace, reference: str, *, kind: str = "chat") -> Version:

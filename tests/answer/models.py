@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +21,20 @@ PROMOTE = Verdict("promote", "better on 40 of 50 questions", {"questions": 50})
 
 
 def add_version(
-    workspace: Workspace, name: str, *, promote: bool = True, meta: dict[str, Any] | None = None
+    workspace: Workspace,
+    name: str,
+    *,
+    promote: bool = True,
+    meta: dict[str, Any] | None = None,
+    evidence: dict[str, list[int]] | None = None,
 ) -> Version:
-    """A registered (and judged) version whose folder holds one small file."""
+    """A registered (and judged) version whose folder holds a small file, and the ids of its messages."""
     staging = workspace.folder("models") / f".{name}.part"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     (staging / "tuneloop.json").write_text(f'{{"name": "{name}"}}')
+    if evidence:
+        (staging / "evidence.json").write_text(json.dumps(evidence))
     version = versions.register(workspace, staging, kind="chat", name=name, meta=meta or {})
     if promote:
         versions.judge(workspace, version, PROMOTE)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from tests.collect.talk import any_chats, busy_group, said, two_people
 from tuneloop.collect import columns, dialogues
 from tuneloop.collect.columns import FORWARD, LETTERS, LINK, MEDIA, OPENER, QUESTION, THANKS, Columns
-from tuneloop.collect.links import Guesses
+from tuneloop.collect.links import Answers, Guesses
 from tuneloop.records import Message
 
 
@@ -20,14 +20,8 @@ def turns(messages: list[Message]) -> list[list[int]]:
 
 
 def guessed(rows: list[int], parent: list[int], chance: list[float], threshold: float = 0.8) -> Guesses:
-    tested = dialogues_tested()
-    return Guesses(np.array(rows), np.array(parent, np.int32), np.array(chance, np.float32), threshold, {}, tested)
-
-
-def dialogues_tested() -> object:
-    from tuneloop.collect.links import Answers
-
-    return Answers(np.zeros(0, int), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, bool))
+    nothing = Answers(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, bool))
+    return Guesses(np.array(rows), np.array(parent, np.int32), np.array(chance, np.float32), threshold, {}, nothing)
 
 
 def test_a_turn_is_what_one_person_wrote_in_a_row() -> None:
@@ -131,7 +125,7 @@ def test_guesses_link_only_what_may_be_linked() -> None:
     graph = dialogues.graph(table)
     rows = list(range(1, 8))
     guesses = guessed(rows, [0] * 7, [0.9, 0.9, 0.9, 0.9, 0.7, 0.9, 0.9])
-    assert dialogues.add_guesses(table, graph, guesses, 86_400) == 1
+    assert dialogues.add_guesses(table, graph, guesses, np.arange(len(table)), 86_400) == 1
     assert graph.parent.tolist() == [-1, 0, -1, -1, -1, -1, 1, -1]
     assert graph.kind.tolist() == [0, dialogues.RANKED, 0, 0, 0, 0, dialogues.REPLY, 0]
 

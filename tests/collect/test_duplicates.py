@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from tuneloop.collect import duplicates
 from tuneloop.records import Example
 
-WORDS = (
+TEXT = (
     "сервер отчёт скрипт график очередь память запрос ответ сборка журнал ошибка версия поток база кэш релиз диск "
     "server report script chart queue memory request answer build journal error version thread table cache release"
-).split()
+)
+WORDS = TEXT.split()
 
 
 def example(number: int | str, question: str, answer: str) -> Example:

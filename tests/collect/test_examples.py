@@ -6,11 +6,12 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from tests.collect.talk import any_chats, busy_group, said, two_people
-from tuneloop.collect import examples, store
+from tuneloop.collect import columns, examples, links, store
 from tuneloop.collect.examples import Built
 from tuneloop.errors import BadInput, NotEnoughData
 from tuneloop.records import Message
@@ -225,3 +226,23 @@ def test_what_does_not_fit_is_the_oldest_and_is_counted(monkeypatch: pytest.Monk
     built = pair(messages, "bob")
     assert [e.messages for e in built.examples] == [(n, n + 1) for n in range(39, 60, 3)]
     assert built.left_out == {"more than fits in memory": 13}
+
+
+def test_guesses_are_made_among_the_newest_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    messages, _parents = busy_group(1600)
+    monkeypatch.setattr(links, "NEWEST", 800)
+    built = pair(messages, "user1", "user2", "user3", "user4")
+    assert built.links["newest_messages"] == 800
+    first = {edge: min(e.messages[-1] for e in built.examples if e.edge == edge) for edge in ("reply", "ranked")}
+    assert first["reply"] < 800 < first["ranked"]
+
+
+def test_words_of_the_oldest_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    messages, _parents = busy_group(300)
+    whole = columns.read(messages)
+    monkeypatch.setattr(columns, "TOKENS_HELD", 400)
+    short = columns.read(messages)
+    assert len(short.tokens) <= 400 < len(whole.tokens)
+    sizes = np.diff(short.start)
+    assert sizes[0] == 0 and (sizes[-40:] == np.diff(whole.start)[-40:]).all()
+    np.testing.assert_array_equal(short.tokens[short.start[-41] :], whole.tokens[whole.start[-41] :])

@@ -100,16 +100,6 @@ def test_a_precision_out_of_reach_uses_no_guess() -> None:
     assert found.figures["threshold"] is None
 
 
-def test_guesses_stay_among_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
-    messages, _parents = busy_group(1200)
-    table = columns.read(messages)
-    monkeypatch.setattr(links, "NEWEST", 700)
-    found = links.guess(table, WANTED)
-    assert found is not None
-    assert found.rows.min() >= 500
-    assert found.figures["newest_messages"] == 700
-
-
 def test_beliefs_sum_to_at_most_one() -> None:
     scores = np.random.default_rng(0).normal(0, 4, (50, features.WINDOW)).astype(np.float32)
     sums = beliefs.normalised(scores).sum(axis=1)

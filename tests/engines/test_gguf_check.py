@@ -205,13 +205,13 @@ def test_any_bytes_behind_the_magic_are_refused(tmp_path_factory: pytest.TempPat
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Flip, overwrite, cut, insert or copy; mostly in the header, where the counts and lengths are."""
+    """Overwrite a byte or a number, cut, insert or copy; mostly in the header, where the counts and lengths are."""
     changed = bytearray(data)
     for _n in range(rng.choice((1, 1, 1, 2, 4))):
-        at = rng.randrange(min(len(changed), 9000))
+        at = rng.randrange(max(1, min(len(changed), 9000)))
         kind = rng.randrange(6)
         if kind == 0:
-            changed[at] ^= 1 << rng.randrange(8)
+            changed[at : at + 1] = bytes([rng.randrange(256)])
         elif kind == 1:
             changed[at : at + 8] = struct.pack("<Q", rng.choice((0, 1, 2**31 - 1, 2**32, 2**63, 2**64 - 1)))
         elif kind == 2:
@@ -221,7 +221,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         elif kind == 4:
             changed[at:at] = rng.randbytes(rng.choice((1, 8, 64)))
         else:
-            other = rng.randrange(len(changed))
+            other = rng.randrange(max(1, len(changed)))
             changed[at : at + 16] = changed[other : other + 16]
     return bytes(changed)
 

@@ -45,6 +45,7 @@ Ints = NDArray[np.int32]
 BURST_SECONDS = 300  # a person's messages in a row closer than this are one turn
 READ_CHARS = 400  # words beyond this are not looked at: the start of a message says whom it answers
 TOKENS_MOST = 20  # distinct words kept of a message, in the order written
+TOKENS_HELD = 4_000_000  # words of the oldest messages are let go beyond this: the ranker looks at the newest only
 BUCKETS = 1 << 16
 _NO_REPLY = -(1 << 62)  # ids of migrated groups are negative, so -1 is an id
 
@@ -142,6 +143,7 @@ def read(messages: Iterable[Message]) -> Columns:
     codes: dict[str, int] = {}
     names: dict[int, str] = {}
     stems: dict[str, tuple[int, int]] = {}
+    dropped = 0
     for message in messages:
         code = codes.setdefault(message.sender, len(codes))
         if message.name:
@@ -164,8 +166,11 @@ def read(messages: Iterable[Message]) -> Columns:
         topics.append(message.topic or 0)
         lengths.append(len(message.text))
         flags.append(found | _message_flags(message, words))
-        starts.append(len(tokens))
-    return _ordered(ids, times, senders, replies, topics, lengths, flags, starts, tokens, list(codes), names)
+        starts.append(dropped + len(tokens))
+        if len(tokens) > TOKENS_HELD:
+            del tokens[: TOKENS_HELD // 2]
+            dropped += TOKENS_HELD // 2
+    return _ordered(ids, times, senders, replies, topics, lengths, flags, starts, tokens, dropped, list(codes), names)
 
 
 def _word_flags(word: str) -> int:
@@ -207,6 +212,7 @@ def _ordered(
     flags: array[int],
     starts: array[int],
     tokens: array[int],
+    dropped: int,
     codes: list[str],
     names: dict[int, str],
 ) -> Columns:
@@ -215,7 +221,7 @@ def _ordered(
     sorting = np.lexsort((id_, time, topic))
     in_order = np.array_equal(sorting, np.arange(len(id_)))  # as it comes from the store: then nothing is copied
     order = slice(None) if in_order else sorting
-    start, token = np.frombuffer(starts, np.int64), np.frombuffer(tokens, np.uint16)
+    start, token = np.maximum(np.frombuffer(starts, np.int64) - dropped, 0), np.frombuffer(tokens, np.uint16)
     if not in_order:
         start, token = _rows_of(start, token, sorting)
     id_, time = id_[order], time[order]

@@ -61,13 +61,17 @@ def graph(columns: Columns) -> Graph:
     )
 
 
-def add_guesses(columns: Columns, links: Graph, guesses: Guesses, most_seconds: float) -> int:
+def add_guesses(
+    columns: Columns, links: Graph, guesses: Guesses, places: NDArray[np.int64], most_seconds: float
+) -> int:
     """Use the guesses above their threshold for turns without a reply link; returns how many were used.
+
+    places: where the messages that were guessed about stand in `columns`.
 
     Turns that greet everybody, forwards and turns without words start something new more often than they answer, so
     they are left alone. most_seconds: a longer pause is not bridged by a guess.
     """
-    rows, at = guesses.rows, guesses.parent
+    rows, at = places[guesses.rows], places[guesses.parent].astype(np.int32)
     turns = links.turn[rows].astype(np.int64)
     flags = columns.flags[rows]
     good = (guesses.chance >= guesses.threshold) & (links.kind[turns] == NONE) & (links.first[turns] == rows)

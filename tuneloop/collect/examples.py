@@ -19,6 +19,7 @@ from tuneloop.collect import columns as reading
 from tuneloop.collect import dialogues, language, links
 from tuneloop.collect.columns import FORWARD, LETTERS, Columns, Ints
 from tuneloop.collect.dialogues import EDGES, Graph
+from tuneloop.collect.links import Guesses
 from tuneloop.errors import BadInput, NotEnoughData
 from tuneloop.progress import Progress, silent
 from tuneloop.records import Dialogue, Example, Message, Turn
@@ -64,11 +65,16 @@ def pair(read: Read, speakers: Sequence[str], settings: Settings, watch: Progres
     watch(_("reading messages"), 0, None)
     columns = reading.read(read())
     _need_a_conversation(columns)
+    recent, places = columns.newest(links.NEWEST)
+    columns = columns.without_words()  # freed before the ranker needs its own memory
+    guesses = None
+    if not _two_people(columns):
+        guesses = links.guess(recent, settings.number("collect.link_precision"), watch=watch)
+    del recent
     graph = dialogues.graph(columns)
     chosen = _chosen(columns, graph, speakers)
-    figures = _link(columns, graph, settings, watch)
+    figures = _link(columns, graph, guesses, places, settings)
     whole = dialogues.join_siblings(columns, graph)
-    columns = columns.without_words()
     answers, left_out = _answers(columns, graph, whole, chosen)
     parts = dialogues.components(graph)
     answers, skipped = _newest(columns, graph, parts, answers)
@@ -113,26 +119,30 @@ def _chosen(columns: Columns, graph: Graph, speakers: Sequence[str]) -> list[int
     return [n for n in ranked[:MOST_SPEAKERS] if answers[n] * 2 >= most and answers[n]]
 
 
-def _link(columns: Columns, graph: Graph, settings: Settings, watch: Progress) -> dict[str, Any]:
+def _two_people(columns: Columns) -> bool:
+    counts = np.sort(np.bincount(columns.sender))[::-1]
+    return bool(counts[:2].sum() >= 0.99 * len(columns))
+
+
+def _link(
+    columns: Columns, graph: Graph, guesses: Guesses | None, places: NDArray[np.int64], settings: Settings
+) -> dict[str, Any]:
     """Add to the reply links what the chat's shape or the ranker allow; returns the figures of it."""
     seconds = settings.number("collect.max_gap_hours") * 3600
-    counts = np.sort(np.bincount(columns.sender))[::-1]
     figures: dict[str, Any] = {"reply_links": int((columns.parent >= 0).sum())}
-    if counts[:2].sum() >= 0.99 * len(columns):
-        measured = _turn_taking_precision(columns, graph)
-        figures |= {"method": "turn taking between two people", "precision": measured}
+    if _two_people(columns):
+        measured = _turn_taking_precision(graph)
         dialogues.add_turn_taking(columns, graph, seconds, ASSUMED_TURN_TAKING if measured is None else measured)
-        return figures
-    guesses = links.guess(columns, settings.number("collect.link_precision"), watch=watch)
+        return figures | {"method": "turn taking between two people", "precision": measured}
     if guesses is None:
-        figures |= {"method": "reply links only", "why": _("fewer than {n} reply links").format(n=links.FEWEST_LINKS)}
-        return figures
+        why = _("fewer than {n} reply links").format(n=links.FEWEST_LINKS)
+        return figures | {"method": "reply links only", "why": why}
     figures |= guesses.figures | {"method": "reply links and a ranker trained on them"}
-    figures["guessed"] = dialogues.add_guesses(columns, graph, guesses, seconds)
+    figures["guessed"] = dialogues.add_guesses(columns, graph, guesses, places, seconds)
     return figures
 
 
-def _turn_taking_precision(columns: Columns, graph: Graph) -> float | None:
+def _turn_taking_precision(graph: Graph) -> float | None:
     """How often an explicit link between the two leads to the turn just before; None under 30 links."""
     linked = np.flatnonzero(graph.parent >= 0)
     linked = linked[graph.sender[linked] != graph.sender[graph.parent[linked]]]

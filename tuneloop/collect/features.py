@@ -20,7 +20,7 @@ WINDOW = 25  # candidates: 96 % of a load-testing group's 9,765 reply links reac
 CHILDREN = 3  # replies of a message that are looked at
 AHEAD = 40  # messages after it in which the other one's next is looked for
 WORDS = 12  # of each message that are compared
-CHUNK = 1000  # rows at once; 25 candidates x 110 features of them are 11 MB
+CHUNK = 300  # rows at once: with their intermediate arrays 15 MB
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]

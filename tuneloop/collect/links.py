@@ -11,7 +11,6 @@ reply links cannot teach; turns that greet everybody are therefore never linked 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuneloop import stats
 from tuneloop.collect import beliefs, features
@@ -31,15 +31,16 @@ if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier as Model
 
 FEWEST_LINKS = 200  # below it 20 % are under 40 hidden links: a precision of 0.85 would be known to +-0.11 only
-MOST_LINKS = 10_000  # the newest; 2,000 -> 10,000 links add 0.2 points of F on the Ubuntu IRC set
+MOST_LINKS = 9_000  # the newest; 2,000 -> 10,000 links add 0.2 points of F on the Ubuntu IRC set
 NEWEST = 60_000  # guesses are made among this many newest messages; reply links are used everywhere
 HIDDEN = 0.2
 MODELS = 3  # of each look; a link is judged by one that did not learn it
 FOLDS = 9  # a link is learnt from features that see all links but its own ninth, nearly as many as a test's see
-NEGATIVES = 0.25  # share of wrong candidates the first look learns from; all cost 3 x the time and gain nothing
+NEGATIVES = 0.2  # share of wrong candidates the first look learns from; all cost 4 x the time and gain nothing
 IMPOSSIBLE = -30.0  # log-odds
 
 Figures = dict[str, Any]
+Values = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,26 +58,25 @@ class Guesses:
 def guess(columns: Columns, precision: float, *, seed: int = 0, watch: Progress = silent) -> Guesses | None:
     """Train on the chat's reply links, test on the hidden ones, guess the rest; None under FEWEST_LINKS links.
 
+    columns: at most about NEWEST messages (`Columns.newest`), or it takes long.
     precision: the share of used guesses that must be right, message for message, on links not trained on.
     """
-    recent, places = columns.newest(NEWEST)
-    linked = np.flatnonzero(recent.parent >= 0)[-MOST_LINKS:]
+    linked = np.flatnonzero(columns.parent >= 0)[-MOST_LINKS:]
     if len(linked) < FEWEST_LINKS:
         return None
     rng = np.random.default_rng(seed)
     mixed = rng.permutation(linked)
     hidden = np.sort(mixed[: round(len(mixed) * HIDDEN)])
     folds = [np.sort(mixed[len(hidden) :][number::FOLDS]) for number in range(FOLDS)]
-    loose = np.flatnonzero((recent.parent < 0) & (np.diff(recent.burst, prepend=-1) != 0))
-    scores = _first_look(recent, _without(recent.parent, hidden), folds, np.concatenate((hidden, loose)), rng, watch)
-    seen, tested, model = _second_look(recent, hidden, folds, scores, watch)
-    found = _answers(recent, model, loose, _state(recent, recent.parent, scores), scores)
-    figures = {"trained_on": sum(map(len, folds)), "wanted_precision": precision, "newest_messages": len(recent)}
+    loose = np.flatnonzero((columns.parent < 0) & (np.diff(columns.burst, prepend=-1) != 0))
+    scores = _first_look(columns, _without(columns.parent, hidden), folds, np.concatenate((hidden, loose)), rng, watch)
+    seen, tested, model = _second_look(columns, hidden, folds, scores, watch)
+    found = _answers(columns, model, loose, _state(columns, columns.parent, scores), scores)
+    figures = {"trained_on": sum(map(len, folds)), "wanted_precision": precision, "newest_messages": len(columns)}
     threshold = _threshold(seen, precision)
-    figures |= _figures(recent, tested, threshold, _best_f(seen))
-    figures |= baselines(recent, np.concatenate(folds), hidden)
-    tested = dataclasses.replace(tested, rows=places[tested.rows], parent=places[tested.parent].astype(np.int32))
-    return Guesses(places[loose], places[found.parent].astype(np.int32), found.chance, threshold, figures, tested)
+    figures |= _figures(columns, tested, threshold, _best_f(seen))
+    figures |= baselines(columns, np.concatenate(folds), hidden)
+    return Guesses(loose, found.parent, found.chance, threshold, figures, tested)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +95,7 @@ def _without(visible: Ints, rows: Rows) -> Ints:
     return fewer
 
 
-def _fit(inputs: list[list[Floats]], labels: list[list[Truth]]) -> Model:
+def _fit(inputs: list[list[Values]], labels: list[list[Truth]]) -> Model:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     model = HistGradientBoostingClassifier(
@@ -142,15 +142,16 @@ def _first_look(
     Each fold is judged by a model that did not learn it, from features without its links. Fold f belongs to model
     f % MODELS.
     """
-    inputs: list[list[Floats]] = [[] for _fold in folds]
+    inputs: list[list[Values]] = [[] for _fold in folds]
     labels: list[list[Truth]] = [[] for _fold in folds]
+    # Half precision: half the memory, and trees only ask what is larger.
     for number, fold in enumerate(folds):
         known = features.threads(columns, _without(visible, fold))
         for rows in _parts(fold):
             values, place, exists = features.pairs(columns, known, rows)
             right = (place == columns.parent[rows][:, None]) & exists
             kept = exists & (right | (rng.random(exists.shape) < NEGATIVES))
-            inputs[number].append(values[kept])
+            inputs[number].append(values[kept].astype(np.float16))
             labels[number].append(right[kept])
     scores = np.full((len(columns), WINDOW), IMPOSSIBLE, np.float32)
     for left_out in range(MODELS + 1):  # the last model leaves nothing out
@@ -192,7 +193,7 @@ def _second_look(
     """Answers for the folds (each by a model that did not learn it) and for the hidden links; the final model."""
     visible = _without(columns.parent, hidden)
     known = features.threads(columns, visible)
-    inputs: list[list[Floats]] = [[] for _fold in folds]
+    inputs: list[list[Values]] = [[] for _fold in folds]
     labels: list[list[Truth]] = [[] for _fold in folds]
     for number, fold in enumerate(folds):
         state = _state(columns, _without(visible, fold), scores)

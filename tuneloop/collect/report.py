@@ -135,7 +135,10 @@ def splits(card: Mapping[str, Any], parts: Mapping[str, Sequence[Example]]) -> s
     shown = bars(rows, most=kept)
     shown += f"<h3>{esc(_('Where they lie in time'))}</h3>"
     strips = [(labels.part(p), tones[p], [e.time for e in parts[p]]) for p in SPLITS]
-    return shown + plots.strip(strips, min(times, default=0), max(times, default=0))
+    shown += plots.strip(strips, min(times, default=0), max(times, default=0))
+    copies = ", ".join(f"{labels.part(p)} {number(n)}" for p, n in card["copies"].items() if n)
+    said = _("Copies left out: {copies}.").format(copies=copies) if copies else _("No copies were found.")
+    return shown + f'<p class="hint"><br>{esc(said)}</p>'
 
 
 def topics(card: Mapping[str, Any]) -> str:

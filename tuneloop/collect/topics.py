@@ -46,7 +46,7 @@ def find_topics(examples: Sequence[Example], watch: Progress = silent) -> list[T
         return []
     import numpy as np
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     # A word of one or two dialogues is no topic; a word of 40 % of them is none either.
     rare = 2 if len(known) < 500 else max(3, len(known) // 2000)

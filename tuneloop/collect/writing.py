@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from tuneloop.progress import Progress, silent
 from tuneloop.records import Dialogue, Example
 from tuneloop.texts import _
 from tuneloop.workspace import write_atomically, write_json
+
+FILES = 5 * len(SPLITS) + 4  # for the progress bar
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,14 @@ def write_folder(
 
     Each file that could leave the machine gets a scrub receipt bound to its hash.
     """
-    files = dict(data_files(prepared, card["system"], speakers=[s["id"] for s in card["speakers"]], scrubber=scrubber))
     removed = card["scrubbed"]
-    for number, (name, content) in enumerate(files.items()):
+    speakers = [s["id"] for s in card["speakers"]]
+    for number, (name, content) in enumerate(data_files(prepared, card["system"], speakers, scrubber)):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
         write_receipt(path, removed)
-        watch(_("writing files"), number + 1, len(files) + 1)
+        watch(_("writing files"), number + 1, FILES)
     ordered = [e.id for e in prepared.examples if e.id in failed]
     write_atomically(folder / "rules.jsonl", formats.jsonl({"id": i, "failed": failed[i]} for i in ordered))
     write_atomically(folder / "report.html", render(card, activity, prepared.parts))
@@ -64,27 +66,25 @@ def write_folder(
     written = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     card["files"] = {name: _sha256(folder / name) for name in written}
     write_json(folder / "card.json", card)
-    watch(_("writing files"), len(files) + 1, len(files) + 1)
+    watch(_("writing files"), FILES, FILES)
 
 
 def data_files(
-    prepared: Prepared, system: str, *, speakers: Sequence[str], scrubber: Scrubber
-) -> list[tuple[str, bytes]]:
-    """(path in the folder, content) of every data file."""
-    files = []
+    prepared: Prepared, system: str, speakers: Sequence[str], scrubber: Scrubber
+) -> Iterator[tuple[str, bytes]]:
+    """(path in the folder, content) of every data file, one at a time: together they are several times the data."""
     for part in SPLITS:
         examples = prepared.parts[part]
-        files.append((f"{part}.examples.jsonl", formats.jsonl(map(formats.canonical, examples)).encode()))
-        files.append((f"{part}.jsonl", formats.render("openai", [(part, examples)], system)))
+        yield f"{part}.examples.jsonl", formats.jsonl(map(formats.canonical, examples)).encode()
+        yield f"{part}.jsonl", formats.render("openai", [(part, examples)], system)
         for name in ("gemini", "sharegpt", "alpaca"):
-            ending = formats.FORMATS[name]
-            files.append((f"formats/{name}/{part}{ending}", formats.render(name, [(part, examples)], system)))
+            content = formats.render(name, [(part, examples)], system)
+            yield f"formats/{name}/{part}{formats.FORMATS[name]}", content
     parts = [(part, prepared.parts[part]) for part in SPLITS]
-    files.append(("dialogues.json", formats.json_bytes(whole(d, speakers, scrubber) for d in prepared.dialogues)))
-    files.append(("examples.csv", formats.render("csv", parts)))
+    yield "dialogues.json", formats.json_bytes(whole(d, speakers, scrubber) for d in prepared.dialogues)
+    yield "examples.csv", formats.render("csv", parts)
     if formats.has_parquet():
-        files.append(("examples.parquet", formats.render("parquet", parts)))
-    return files
+        yield "examples.parquet", formats.render("parquet", parts)
 
 
 def whole(dialogue: Dialogue, speakers: Sequence[str], scrubber: Scrubber) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def chat(*, locked: bool) -> HTMLResponse:
     """The page at "/". locked: the server wants an API key, so the page asks for one."""
     words = {
         "title": _("tuneloop: talk to your model"),
-        "hello": _("Ask something. Thumbs up or down tell the next version what was right."),
+        "hello": _("Ask something. A thumb up or down is kept beside the answer."),
         "placeholder": _("Write a message"),
         "send": _("Send"),
         "stop": _("Stop"),
@@ -54,10 +54,11 @@ def reference(document: dict[str, Any]) -> HTMLResponse:
     for path, methods in document["paths"].items():
         for method, told in methods.items():
             name, _line, rest = str(told.get("description", "")).partition("\n")
-            codes = " ".join(told.get("responses", {}))
+            more = html.escape(" ".join(rest.split()))
+            codes = " ".join(sorted(told.get("responses", {})))
             routes.append(
                 f"<section><h2><b>{method.upper()}</b> <code>{html.escape(path)}</code></h2>"
-                f"<p>{html.escape(name)}</p><p>{html.escape(rest)}</p><p class=codes>{html.escape(codes)}</p></section>"
+                f"<p>{html.escape(name)}</p><p>{more}</p><p class=codes>{html.escape(codes)}</p></section>"
             )
     return _page("docs.html", {}, _("tuneloop: the API"), body="".join(routes))
 

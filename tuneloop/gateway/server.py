@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -54,10 +55,14 @@ class Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Stops within the time of grace: requests may end until then, streams still open get their error event."""
+    """Stops within the time of grace: requests may end until then, streams still open get their error event.
 
-    def __init__(self, app: FastAPI, *, grace: float) -> None:
+    ready: called once requests are answered and signals are heard.
+    """
+
+    def __init__(self, app: FastAPI, *, grace: float, ready: Callable[[], None] = lambda: None) -> None:
         self.desk = app.state.desk
+        self.ready = ready
         self.grace = grace
         # One second more than the bell: open streams hear it and end by themselves.
         limit: Any = grace + 1.0  # typed as whole seconds, used as a timeout
@@ -76,6 +81,11 @@ class Server(uvicorn.Server):
                 h11_max_incomplete_event_size=32_768,
             )
         )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         bell = asyncio.get_running_loop().call_later(self.grace, self.desk.closing.set)
