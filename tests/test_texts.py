@@ -18,7 +18,7 @@ from tuneloop.settings import SETTINGS
 from tuneloop.texts import _, n_
 
 PACKAGE = Path(__file__).parents[1] / "tuneloop"
-# These translate when they show: a command's line of help, a setting's help, a contestant's name and a verdict are data.
+# These translate when they show: the help of commands and settings, names of contestants and verdicts are data.
 SHOWN_LATER = {"cli/__init__.py", "cli/settings.py", "cli/gate.py", "cli/demo.py", "answer/gate.py"}
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

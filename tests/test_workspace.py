@@ -171,3 +171,17 @@ def test_lack_of_disk_is_said_before_the_work(tmp_path: Path) -> None:
     need_disk(tmp_path / "not yet there", 1000)
     with pytest.raises(OutOfResources, match="GB of disk are needed"):
         need_disk(tmp_path, 10**18)
+
+
+def test_a_replacement_killed_half_way_gets_its_old_folder_back(tmp_path: Path) -> None:
+    final = tmp_path / "data"
+    with new_folder(final) as staging:
+        (staging / "card.json").write_text("old")
+    final.rename(tmp_path / ".data.old")  # what a kill between the two renames leaves
+    with pytest.raises(BadInput), new_folder(final) as staging:
+        raise BadInput("the next attempt fails")
+    assert (final / "card.json").read_text() == "old"
+    with new_folder(final) as staging:
+        (staging / "card.json").write_text("new")
+    assert (final / "card.json").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]

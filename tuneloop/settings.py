@@ -55,7 +55,7 @@ SETTINGS = (
     Setting("dataset.test_share", 0.2, "share of examples for the held-out test, the latest in time"),
     Setting("tune.rank", 16, "LoRA rank"),
     Setting("tune.alpha", 32, "LoRA alpha"),
-    Setting("tune.rate", 0.0, "learning rate; 0: 2e-4, or 1e-3 for models under 50 M parameters"),
+    Setting("tune.rate", 0.0, "learning rate; 0: 2e-4, or 4e-3 for models under 50 M parameters"),
     Setting("tune.epochs", 3, "passes over the training part"),
     Setting("tune.batch_tokens", 2048, "tokens of one optimiser step"),
     Setting("tune.max_length", 1024, "longer examples are cut from the left of their context"),

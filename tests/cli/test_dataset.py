@@ -58,7 +58,7 @@ def in_terminal(arguments: list[str], keys: list[tuple[str, str]], cwd: Path) ->
             except OSError:
                 break
         if waiting and waiting[0][0] in seen[fresh:]:
-            fresh = len(seen)
+            fresh = seen.index(waiting[0][0], fresh) + len(waiting[0][0])  # the next text may have come with it
             os.write(parent, waiting.pop(0)[1].encode())
     try:
         code = process.wait(timeout=5)

@@ -33,7 +33,7 @@ def test_senseless_values_are_named(flags: dict[str, object]) -> None:
 
 
 def test_the_rate_depends_on_the_models_size_unless_given() -> None:
-    assert Options().rate_for(3_000_000) == 1e-3
+    assert Options().rate_for(3_000_000) == 4e-3
     assert Options().rate_for(500_000_000) == 2e-4
     assert Options(rate=5e-5).rate_for(3_000_000) == 5e-5
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 # The most frequent trigrams carry style (endings, punctuation, particles), the rare ones carry topics.
 _TRIGRAMS = 400
+_CROWD = 6  # parts into which other people's texts are dealt, each one voice of the chat
 VERBATIM_CHARS = 30
 
 
@@ -44,12 +45,13 @@ def distance(a: Sequence[str], b: Sequence[str], reference: Sequence[Sequence[st
 def closeness(base: Sequence[str], tuned: Sequence[str], own: Sequence[str], others: Sequence[str]) -> dict[str, float]:
     """Where the tuned answers stand between the base model (0) and the person's own other half (1).
 
-    own: the person's real answers; others: answers of other people or models, for the spread of each trigram.
+    own: the person's real answers; others: what other people of the chat write. Together they say how common each
+    trigram is and how much it varies; the models' texts do not, or a model that repeats itself would set the scale.
     Returns distances `base`, `tuned`, `self` (the person's split-half distance: the best one can do) and
     `closeness` = (base - tuned) / (base - self); nan when base is already as close as the person to themself.
     """
     half_a, half_b = own[::2], own[1::2]
-    reference = [half_a, half_b, base, tuned, *([others] if others else [])]
+    reference = [half_a, half_b, *(list(others[i::_CROWD]) for i in range(_CROWD) if others[i::_CROWD])]
     d_self = distance(half_a, half_b, reference)
     d_base = (distance(base, half_a, reference) + distance(base, half_b, reference)) / 2
     d_tuned = (distance(tuned, half_a, reference) + distance(tuned, half_b, reference)) / 2

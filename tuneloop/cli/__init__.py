@@ -111,7 +111,7 @@ def main() -> NoReturn:
             parameter.help = _(parameter.help)
     as_json = "--json" in sys.argv[1:]
     try:
-        main_group.main(standalone_mode=False)
+        code = main_group.main(standalone_mode=False)
     except TuneloopError as problem:
         _explain(problem, as_json)
         sys.exit(problem.exit_code)
@@ -126,7 +126,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)  # ctx.exit(n) comes back as n
 
 
 def _wanted_language(arguments: list[str]) -> str:

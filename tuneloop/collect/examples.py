@@ -27,7 +27,7 @@ from tuneloop.settings import Settings
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
-MOST_MESSAGES = 60_000  # texts held at once, about 60 MB; beyond it the oldest examples are left out and counted
+MOST_MESSAGES = 50_000  # texts held at once, about 60 MB; beyond it the oldest examples are left out and counted
 MOST_SPEAKERS = 5
 ASSUMED_TURN_TAKING = 0.9  # confidence of "they answer each other" where a chat has too few reply links to measure it
 
@@ -80,9 +80,11 @@ def pair(read: Read, speakers: Sequence[str], settings: Settings, watch: Progres
     answers, skipped = _newest(columns, graph, parts, answers)
     if skipped:
         left_out["more than fits in memory"] = skipped
-    made = _texts(read, columns, graph, whole, parts, answers, settings.integer("dataset.context_turns"), watch)
+    ids, names = columns.ids, [columns.senders[code] for code in chosen]
+    del columns
+    made = _texts(read, ids, graph, whole, parts, answers, settings.integer("dataset.context_turns"), watch)
     figures["edges"] = dict(sorted(Counter(example.edge for example in made[0]).items()))
-    return Built(made[0], made[1], figures, [columns.senders[code] for code in chosen], left_out)
+    return Built(made[0], made[1], figures, names, left_out)
 
 
 def _need_a_conversation(columns: Columns) -> None:
@@ -106,7 +108,7 @@ def _chosen(columns: Columns, graph: Graph, speakers: Sequence[str]) -> list[int
         same = same or [n for n, label in enumerate(columns.labels) if label.lower() == speaker.lower()]
         if len(same) != 1:
             said = _("several people here are called '{name}'") if same else _("nobody here is called '{name}'")
-            raise BadInput(said.format(name=speaker), fix=_("Use an id from `tuneloop collect --speakers`."))
+            raise BadInput(said.format(name=speaker), fix=_("Use an id from `tuneloop speakers`."))
         found.append(same[0])
     if found:
         return list(dict.fromkeys(found))
@@ -182,7 +184,7 @@ def _newest(columns: Columns, graph: Graph, parts: Ints, answers: NDArray[np.int
 
 def _texts(
     read: Read,
-    columns: Columns,
+    ids: NDArray[np.int64],
     graph: Graph,
     whole: Ints,
     parts: Ints,
@@ -195,7 +197,7 @@ def _texts(
     members: dict[int, list[int]] = {}  # turn -> positions of its messages
     for turn in wanted.tolist():
         members.setdefault(int(whole[turn]), []).extend(range(graph.first[turn], graph.last[turn] + 1))
-    position = {int(columns.ids[at]): at for places in members.values() for at in places}
+    position = {int(ids[at]): at for places in members.values() for at in places}
     kept: dict[int, Message] = {}
     for message in read():
         if (at := position.get(message.id)) is not None:
@@ -205,8 +207,7 @@ def _texts(
     for turn in sorted(members):
         talks.setdefault(int(parts[turn]), []).append(turn)
     names = {
-        part: f"{kept[int(graph.first[turns[0]])].chat}/{columns.ids[graph.first[turns[0]]]}"
-        for part, turns in talks.items()
+        part: f"{kept[int(graph.first[turns[0]])].chat}/{ids[graph.first[turns[0]]]}" for part, turns in talks.items()
     }
     made = [
         _example(graph, whole, members, kept, int(turn), names[int(parts[turn])], context_turns)

@@ -114,7 +114,7 @@ def _fit(inputs: list[list[Values]], labels: list[list[Truth]]) -> Model:
 
 def _one_thread() -> AbstractContextManager[object]:
     """The sums of several threads differ in their last bit; and two on busy cores took 46 s where one took 5 s."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
     return threadpool_limits(limits=1)  # type: ignore[no-any-return]
 

@@ -76,7 +76,7 @@ def judge(workspace: Workspace, version: Version, *, watch: Progress = silent) -
     items = _items(held_out, nats, said)
     own = [e.answer for e in training]
     spoken = {c: [a for a in said[c].values() if a] for c in (BASE, CANDIDATE)}
-    style = closeness(spoken[BASE], spoken[CANDIDATE], own, [])
+    style = closeness(spoken[BASE], spoken[CANDIDATE], own, [e.question for e in training])
     verdict = decide(
         items,
         memory,
@@ -95,12 +95,13 @@ class Loaded:
     """A loaded version with what judging asks of it; `adapter=False` is its base model."""
 
     def __init__(self, workspace: Workspace, version: Version, system: str, watch: Progress) -> None:
-        from tuneloop.tune import model, template
+        from tuneloop.tune import heldout, model, template
 
         watch(_("loading the model"), 0, 1)
         self.model, self.tokenizer = model.load_version(workspace, version)
         self.template = template.check(workspace.path / version.path)
         self.system, self.watch = system, watch
+        heldout.settle_threads(self.model)
         watch(_("loading the model"), 1, 1)
 
     def nats(
@@ -188,7 +189,8 @@ def _items(
             example=e.id,
             dialogue=f"{e.chat}/{e.dialogue}",
             chars=len(e.answer),
-            nats={contestant: values[e.id] for contestant, values in nats.items()},
+            # The last digits depend on how many threads added them up.
+            nats={contestant: round(values[e.id], 4) for contestant, values in nats.items()},
             chrf={c: chrf(answers[e.id], e.answer) for c, answers in said.items() if e.id in answers},
         )
         for e in held_out

