@@ -125,7 +125,9 @@ def new_folder(final: Path) -> Iterator[Path]:
     """
     staging = final.with_name(f".{final.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
-    _finish_exchange(final)
+    old = final.with_name(f".{final.name}.old")
+    if old.exists():  # a kill between the two renames below
+        clear_leftover(old)
     staging.mkdir(parents=True)
     try:
         yield staging
@@ -134,7 +136,6 @@ def new_folder(final: Path) -> Iterator[Path]:
         raise
     _sync_folder(staging)
     if final.exists():
-        old = final.with_name(f".{final.name}.old")
         final.rename(old)
         staging.rename(final)
         shutil.rmtree(old)
@@ -166,14 +167,6 @@ def clear_leftover(path: Path) -> Path | None:
     else:
         path.unlink()
     return None
-
-
-def _finish_exchange(final: Path) -> None:
-    """A kill between the two renames of a replacement leaves the old folder under its hidden name: put it back."""
-    old = final.with_name(f".{final.name}.old")
-    if old.exists() and not final.exists():
-        old.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def need_disk(path: Path, needed: int) -> None:

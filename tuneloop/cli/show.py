@@ -25,8 +25,8 @@ class Door:
 
     flag: Path | None
     as_json: bool
-    console: Console = field(default_factory=lambda: Console(highlight=False))
-    errors: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    console: Console = field(default_factory=lambda: Console(highlight=False, emoji=False))
+    errors: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, emoji=False))
 
     def workspace(self, *, create: bool = False) -> Workspace:
         return open_workspace(locate(self.flag), create=create)
