@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,13 @@ def prepare(folder: Path, base: Path, dataset: Path, options: Options) -> Task:
     checked = template.check(base)
     corpus, _card = tokens.load(dataset, model.load_tokenizer(base, checked), checked, max_length=options.max_length)
     lengths = [len(e.ids) for e in corpus.train]
-    steps = len(packing.plan(lengths, tokens=options.batch_tokens, seed=options.seed, epoch=0))
-    return Task(open_workspace(folder, create=True), base, dataset, corpus, options, math.ceil(len(lengths) / steps))
+    # A step of ours is so many tokens, one of theirs so many examples: widen ours until both count the same steps.
+    for size in range(options.batch_tokens, 2 * options.batch_tokens, 16):
+        steps = len(packing.plan(lengths, tokens=size, seed=options.seed, epoch=0))
+        batch = math.ceil(len(lengths) / steps)
+        if math.ceil(len(lengths) / batch) == steps:
+            break
+    return Task(open_workspace(folder, create=True), base, dataset, corpus, replace(options, batch_tokens=size), batch)
 
 
 def tuneloop(task: Task) -> Outcome:

@@ -74,10 +74,10 @@ folder and are not part of this package; the same texts are on Project Gutenberg
 LABELS = {
     "books_ru": "Russian books",
     "books_en": "English books",
-    "chat_ru": "Russian dialogues (generator)",
-    "chat_en": "English dialogues (generator)",
     "own_ru": "the project's own Russian prose",
     "own_en": "the project's own English prose",
+    "chat_ru": "Russian dialogues (generator)",
+    "chat_en": "English dialogues (generator)",
 }
 
 
@@ -98,7 +98,8 @@ def write_card(folder: Path, record: dict[str, Any]) -> None:
         for name, chars in record["training_chars"].items()
         if name in record["shares"]
     ]
-    losses = [f"| {LABELS[name]} | {bits:.2f} |" for name, bits in record["bits_per_char"].items()]
+    bits = record["bits_per_char"]
+    losses = [f"| {label} | {bits[name]:.2f} |" for name, label in LABELS.items() if name in bits]
     card = CARD.format(
         **{k: v for k, v in record.items() if isinstance(v, int | float)},
         **record["config"],

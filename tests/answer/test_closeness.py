@@ -27,17 +27,21 @@ def test_a_voice_is_nearer_to_itself_than_to_another() -> None:
     assert distance(MARINA, MARINA, reference) == pytest.approx(0.0)
 
 
+CROWD = [f"{text} а что скажете про номер {n}?" for n, text in enumerate(GLEB)] + [
+    f"Всем привет! как там {n}" for n in range(20)
+]
+
+
 def test_closeness_runs_from_base_to_self() -> None:
-    unchanged = closeness(base=GLEB, tuned=GLEB, own=MARINA, others=[])
+    unchanged = closeness(base=GLEB, tuned=GLEB, own=MARINA, others=CROWD)
     assert unchanged["closeness"] == pytest.approx(0.0)
-    learned = closeness(base=GLEB, tuned=MARINA[10:30], own=MARINA, others=[])
+    learned = closeness(base=GLEB, tuned=MARINA[10:30], own=MARINA, others=CROWD)
     assert learned["closeness"] > 0.8
 
 
 def test_closeness_without_room_is_not_a_number() -> None:
-    """A person whose two halves differ more than the base model does from either."""
-    split = [text for pair in zip(MARINA, GLEB, strict=True) for text in pair]
-    assert math.isnan(closeness(base=split, tuned=GLEB, own=split, others=[])["closeness"])
+    """A base model that is as close to both halves of the person as they are to each other."""
+    assert math.isnan(closeness(base=MARINA, tuned=GLEB, own=MARINA, others=CROWD)["closeness"])
 
 
 @pytest.mark.parametrize(

@@ -120,14 +120,15 @@ def test_guesses_link_only_what_may_be_linked() -> None:
         said(5, "bob", "неуверенно"),  # below the threshold
         said(6, "ann", "понятно", reply_to=1),  # has its own link
         said(7, "bob", "поздно", time=200_000),
+        said(8, "ann", "удалённому", time=200_001, reply_to=77),
     ]
     table = columns.read(messages)
     graph = dialogues.graph(table)
-    rows = list(range(1, 8))
-    guesses = guessed(rows, [0] * 7, [0.9, 0.9, 0.9, 0.9, 0.7, 0.9, 0.9])
+    rows = list(range(1, 9))
+    guesses = guessed(rows, [0] * 7 + [7], [0.9, 0.9, 0.9, 0.9, 0.7, 0.9, 0.9, 0.9])
     assert dialogues.add_guesses(table, graph, guesses, np.arange(len(table)), 86_400) == 1
-    assert graph.parent.tolist() == [-1, 0, -1, -1, -1, -1, 1, -1]
-    assert graph.kind.tolist() == [0, dialogues.RANKED, 0, 0, 0, 0, dialogues.REPLY, 0]
+    assert graph.parent.tolist() == [-1, 0, -1, -1, -1, -1, 1, -1, -1]
+    assert graph.kind.tolist() == [0, dialogues.RANKED, 0, 0, 0, 0, dialogues.REPLY, 0, 0]
 
 
 def test_turn_taking_needs_a_question_after_an_hour() -> None:

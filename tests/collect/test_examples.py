@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from tests.collect.talk import any_chats, busy_group, said, two_people
 from tuneloop.collect import columns, examples, links, store
 from tuneloop.collect.examples import Built
-from tuneloop.errors import BadInput, NotEnoughData
+from tuneloop.errors import BadInput, Conflict, NotEnoughData
 from tuneloop.records import Message
 from tuneloop.settings import load
 from tuneloop.workspace import Workspace
@@ -152,12 +152,15 @@ def test_forwards_stickers_and_replies_to_oneself_are_counted() -> None:
         said(5, "cid", "И мне"),
         said(6, "bob", "Она же дешевле", reply_to=4),
         said(7, "bob", "Вспомнил кое-что"),
+        said(8, "cid", "Что?"),
+        said(9, "bob", "Это тебе", reply_to=777),
     ]
     built = pair(messages, "bob")
     assert [e.answer for e in built.examples] == ["Вот книга"]
     assert built.left_out == {
         "forwarded": 1,
         "no words": 1,
+        "answers a message that is not here": 1,
         "answers nobody": 1,
         "continues their own message": 1,
     }
@@ -246,3 +249,9 @@ def test_words_of_the_oldest_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None
     sizes = np.diff(short.start)
     assert sizes[0] == 0 and (sizes[-40:] == np.diff(whole.start)[-40:]).all()
     np.testing.assert_array_equal(short.tokens[short.start[-41] :], whole.tokens[whole.start[-41] :])
+
+
+def test_messages_forgotten_between_the_two_readings() -> None:
+    readings = iter([GROUP, GROUP[:6]])
+    with pytest.raises(Conflict):
+        examples.pair(lambda: iter(next(readings)), ["bob"], SETTINGS)

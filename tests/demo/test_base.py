@@ -146,8 +146,8 @@ def test_generates_an_answer_that_ends(model: Any, tokenizer: Any, question: str
     assert len(tokenizer.decode(answer, skip_special_tokens=True).strip()) > 3
 
 
-@pytest.mark.parametrize("lang", ["ru", "en"])
-def test_predicts_unseen_text_well(model: Any, tokenizer: Any, lang: str) -> None:
+@pytest.mark.parametrize(("lang", "limit"), [("ru", 2.5), ("en", 2.1)])
+def test_predicts_unseen_text_well(model: Any, tokenizer: Any, lang: str, limit: float) -> None:
     import torch
 
     text = (TEXT / f"heldout_{lang}.txt").read_text(encoding="utf-8")
@@ -157,7 +157,7 @@ def test_predicts_unseen_text_well(model: Any, tokenizer: Any, lang: str) -> Non
     bits = loss * (ids.shape[1] - 1) / math.log(2) / len(text)
     uniform = 8 * len(text.encode()) / len(text)
     assert uniform > 7.9
-    assert bits < 3.0
+    assert bits < limit
 
 
 def test_card_agrees_with_the_record() -> None:

@@ -121,25 +121,25 @@ def _judge(
                 "It predicts real answers no better than {rival}: {gain:+.3f} bits per character"
                 " [{low:+.3f}, {high:+.3f}]."
             )
-            return "refuse", text.format(rival=rival, **{k: against[k] for k in ("gain", "low", "high")})
+            return "refuse", text.format(rival=_(rival), **{k: against[k] for k in ("gain", "low", "high")})
         if against["low"] <= 0:
             unclear.append((rival, against))
     if retrieval and figures["against_retrieval"]["high"] < 0:
         text = _("Its answers are less like the real ones than {rival}: {gain:+.1f} chrF [{low:+.1f}, {high:+.1f}].")
-        return "refuse", text.format(rival=retrieval, **figures["against_retrieval"])
+        return "refuse", text.format(rival=_(retrieval), **figures["against_retrieval"])
     if unclear:
         rival, against = unclear[0]
         text = _(
             "It seems better than {rival} ({gain:+.3f} bits per character), but chance could do that;"
             " about {more} more questions would settle it."
         )
-        return "not enough data", text.format(rival=rival, gain=against["gain"], more=_more_needed(against, n))
+        return "not enough data", text.format(rival=_(rival), gain=against["gain"], more=_more_needed(against, n))
     worst = min(rivals, key=lambda r: figures["against"][r]["gain"])
     text = _(
         "It predicts real answers better than every rival; the closest is {rival}:"
         " {gain:+.3f} bits per character [{low:+.3f}, {high:+.3f}]."
     )
-    return "promote", text.format(rival=worst, **{k: figures["against"][worst][k] for k in ("gain", "low", "high")})
+    return "promote", text.format(rival=_(worst), **{k: figures["against"][worst][k] for k in ("gain", "low", "high")})
 
 
 def _more_needed(against: Mapping[str, float], n: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gettext
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -105,6 +107,10 @@ main_group.help = _("Turn your team's own chats into a measurably better local m
 def main() -> NoReturn:
     """Entry point: language first, then the command, then one clear line for whatever went wrong."""
     texts.use(_wanted_language(sys.argv[1:]))
+    # click's own words ("Usage:", its errors) come through the standard gettext domain.
+    os.environ["LANGUAGE"] = texts.language()
+    gettext.bindtextdomain("tuneloop", str(texts.LOCALE))
+    gettext.textdomain("tuneloop")
     main_group.help = _("Turn your team's own chats into a measurably better local model.")
     for parameter in main_group.params:
         if isinstance(parameter, click.Option) and parameter.help:

@@ -70,7 +70,9 @@ def show_verdict(door: Door, decision: str, why: str, figures: dict[str, Any]) -
     if memory["canaries"]:
         said = _("Planted secrets given away: {k} of {n}; exposure {bits:.1f} bits of 8.")
         door.say(said.format(k=memory["canaries_extracted"], n=memory["canaries"], bits=memory["exposure_bits"]))
-    if style.get("closeness") is not None:
+    if style.get("closeness") is not None and style["closeness"] <= 0:
+        door.say(_("Style: no closer to the speaker than the base model."))
+    elif style.get("closeness") is not None:
         said = _("Style: {share:.0%} of the way from the base model to the speaker's own other half.")
         door.say(said.format(share=style["closeness"]))
     if not door.as_json:

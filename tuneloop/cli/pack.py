@@ -172,5 +172,6 @@ def unpack(door: Door, archive: Path, into: Path | None, register: bool) -> None
     version = None
     if workspace:
         version = packing.import_version(workspace, folder, name=stem or "imported", origin=archive.name)
-        door.say(_("Registered as version {id}. Before it may serve: tuneloop gate {id}").format(id=version.id))
+        said = _("Registered as version {id}. Nothing of yours has judged it; try it: tuneloop serve --version {id}")
+        door.say(said.format(id=version.id))
     door.result({"folder": folder, "version": version.id if version else None} | opened)

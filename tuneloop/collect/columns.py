@@ -40,7 +40,8 @@ Ints = NDArray[np.int32]
     LOWER,
     LINES,
     LATIN,
-) = FLAGS = tuple(1 << bit for bit in range(20))
+    ELSEWHERE,
+) = FLAGS = tuple(1 << bit for bit in range(21))
 
 BURST_SECONDS = 300  # a person's messages in a row closer than this are one turn
 READ_CHARS = 400  # words beyond this are not looked at: the start of a message says whom it answers
@@ -227,7 +228,10 @@ def _ordered(
     id_, time = id_[order], time[order]
     sender = np.frombuffer(senders, np.int32)[order]
     flags_ = np.frombuffer(flags, np.int32)[order]
-    parent = _positions(id_, np.frombuffer(replies, np.int64)[order], topic[order])
+    answered = np.frombuffer(replies, np.int64)[order]
+    parent = _positions(id_, answered, topic[order])
+    # What it answers is known not to be here, so no guess may say otherwise.
+    flags_ = np.where((answered != _NO_REPLY) & (parent < 0), flags_ | ELSEWHERE, flags_)
     return Columns(
         ids=id_,
         time=time,
@@ -257,30 +261,36 @@ def _rows_of(
 
 def _positions(ids: NDArray[np.int64], replies: NDArray[np.int64], topic: Ints) -> Ints:
     """Where each replied-to message stands; -1 for none, a later one, or one of another topic."""
-    by_id = np.argsort(ids, kind="stable")
-    found = np.minimum(np.searchsorted(ids, replies, sorter=by_id), max(len(ids) - 1, 0))
-    place = by_id[found] if len(ids) else found
-    good = (ids[place] == replies) & (place < np.arange(len(ids))) & (topic[place] == topic)
-    return np.where(good, place, -1).astype(np.int32)
+    parent = np.full(len(ids), -1, np.int32)
+    rows = np.flatnonzero(replies != _NO_REPLY)
+    if len(rows):
+        by_id = np.argsort(ids, kind="stable").astype(np.int32)
+        found = np.searchsorted(ids, replies[rows], sorter=by_id)
+        place = by_id[np.minimum(found, len(ids) - 1)]
+        good = (ids[place] == replies[rows]) & (place < rows) & (topic[place] == topic[rows])
+        parent[rows[good]] = place[good]
+    return parent
 
 
 def bursts(sender: Ints, time: NDArray[np.int64], topic: Ints, parent: Ints, flags: Ints) -> Ints:
     """Number the turns: a message continues the one before it when the same person wrote both within
     BURST_SECONDS (or forwarded both) and its reply link, if any, does not lead somewhere else than the turn's own."""
-    n = len(sender)
-    joined = np.zeros(n, bool)
+    joined = np.zeros(len(sender), bool)
     joined[1:] = (sender[1:] == sender[:-1]) & (np.diff(time) <= BURST_SECONDS) & (topic[1:] == topic[:-1])
     joined[1:] &= (flags[1:] & FORWARD) == (flags[:-1] & FORWARD)
-    numbers = np.empty(n, np.int32)
-    current, first, target = -1, 0, -1
-    for i, (along, goal) in enumerate(zip(joined.tolist(), parent.tolist(), strict=True)):
-        if along and (goal < 0 or goal >= first or goal == target):
-            if target < 0 and goal >= 0 and goal < first:
-                target = goal
-        else:
-            current, first, target = current + 1, i, goal
-        numbers[i] = current
-    return numbers
+    opens = ~joined
+    first, target, last = -1, -1, -2  # of the turn at hand: its first message, what it answers, its last message
+    for place in np.flatnonzero(joined).tolist():
+        if place - 1 != last:
+            first, target = place - 1, int(parent[place - 1])
+        goal = int(parent[place])
+        if not (goal < 0 or goal >= first or goal == target):
+            opens[place] = True
+            first, target = place, goal
+        elif target < 0 and 0 <= goal < first:
+            target = goal
+        last = place
+    return (np.cumsum(opens) - 1).astype(np.int32)
 
 
 def _name_stems(codes: list[str], names: dict[int, str]) -> NDArray[np.int32]:

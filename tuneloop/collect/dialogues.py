@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tuneloop.collect.columns import BURST_SECONDS, FORWARD, LETTERS, OPENER, QUESTION, Columns, Ints
+from tuneloop.collect.columns import BURST_SECONDS, ELSEWHERE, FORWARD, LETTERS, OPENER, QUESTION, Columns, Ints
 from tuneloop.collect.links import Guesses
 
 NONE, REPLY, RANKED, TURN = range(4)
@@ -69,13 +69,13 @@ def add_guesses(
     places: where the messages that were guessed about stand in `columns`.
 
     Turns that greet everybody, forwards and turns without words start something new more often than they answer, so
-    they are left alone. most_seconds: a longer pause is not bridged by a guess.
+    they are left alone; so are replies to messages that are not here. most_seconds: a longer pause is not bridged by a guess.
     """
     rows, at = places[guesses.rows], places[guesses.parent].astype(np.int32)
     turns = links.turn[rows].astype(np.int64)
     flags = columns.flags[rows]
     good = (guesses.chance >= guesses.threshold) & (links.kind[turns] == NONE) & (links.first[turns] == rows)
-    good &= ((flags & (OPENER | FORWARD)) == 0) & ((flags & LETTERS) > 0)
+    good &= ((flags & (OPENER | FORWARD | ELSEWHERE)) == 0) & ((flags & LETTERS) > 0)
     good &= (columns.time[rows] - columns.time[at] <= most_seconds) & (links.turn[at] != turns)
     _link(links, turns[good], at[good], RANKED, guesses.chance[good])
     return int(good.sum())
@@ -89,7 +89,8 @@ def add_turn_taking(columns: Columns, links: Graph, most_seconds: float, confide
     asked = (np.bitwise_or.reduceat(columns.flags, links.first)[later - 1] & QUESTION) > 0
     close = (gap <= TALK_SECONDS) | (asked & (gap <= most_seconds))
     other = (links.sender[later] != links.sender[later - 1]) & (columns.topic[before] == columns.topic[before + 1])
-    chosen = later[close & other & (links.kind[later] == NONE)]
+    here = (columns.flags[links.first[later]] & ELSEWHERE) == 0
+    chosen = later[close & other & here & (links.kind[later] == NONE)]
     _link(links, chosen, links.last[chosen - 1], TURN, np.full(len(chosen), confidence, np.float32))
 
 

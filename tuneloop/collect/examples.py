@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from tuneloop.collect import columns as reading
 from tuneloop.collect import dialogues, language, links
-from tuneloop.collect.columns import FORWARD, LETTERS, Columns, Ints
+from tuneloop.collect.columns import ELSEWHERE, FORWARD, LETTERS, Columns, Ints
 from tuneloop.collect.dialogues import EDGES, Graph
 from tuneloop.collect.links import Guesses
-from tuneloop.errors import BadInput, NotEnoughData
+from tuneloop.errors import BadInput, Conflict, NotEnoughData
 from tuneloop.progress import Progress, silent
 from tuneloop.records import Dialogue, Example, Message, Turn
 from tuneloop.settings import Settings
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
-MOST_MESSAGES = 50_000  # texts held at once, about 60 MB; beyond it the oldest examples are left out and counted
+MOST_MESSAGES = 40_000  # texts held at once, about 50 MB; beyond it the oldest examples are left out and counted
 MOST_SPEAKERS = 5
 ASSUMED_TURN_TAKING = 0.9  # confidence of "they answer each other" where a chat has too few reply links to measure it
 
@@ -91,7 +91,7 @@ def _need_a_conversation(columns: Columns) -> None:
     if not len(columns):
         raise NotEnoughData(
             _("this chat has no messages"),
-            fix=_("List the chats with `tuneloop collect`, or collect its export first."),
+            fix=_("Read its export first: tuneloop collect EXPORT."),
         )
     if len(columns.senders) < 2:
         raise NotEnoughData(
@@ -137,8 +137,7 @@ def _link(
         dialogues.add_turn_taking(columns, graph, seconds, ASSUMED_TURN_TAKING if measured is None else measured)
         return figures | {"method": "turn taking between two people", "precision": measured}
     if guesses is None:
-        why = _("fewer than {n} reply links").format(n=links.FEWEST_LINKS)
-        return figures | {"method": "reply links only", "why": why}
+        return figures | {"method": "reply links only", "why": f"fewer than {links.FEWEST_LINKS} reply links"}
     figures |= guesses.figures | {"method": "reply links and a ranker trained on them"}
     figures["guessed"] = dialogues.add_guesses(columns, graph, guesses, places, seconds)
     return figures
@@ -161,6 +160,7 @@ def _answers(
     reasons = {
         "forwarded": (columns.flags[graph.first[turns]] & FORWARD) > 0,
         "no words": words == 0,
+        "answers a message that is not here": (columns.flags[graph.first[turns]] & ELSEWHERE > 0) & (parent < 0),
         "answers nobody": parent < 0,
         "continues their own message": graph.sender[parent] == graph.sender[turns],
     }
@@ -202,6 +202,8 @@ def _texts(
     for message in read():
         if (at := position.get(message.id)) is not None:
             kept[at] = message
+    if len(kept) < len(position):
+        raise Conflict(_("messages of this chat were removed while it was read"), fix=_("Run the same command again."))
     watch(_("writing examples"), 0, None)
     talks: dict[int, list[int]] = {}
     for turn in sorted(members):
