@@ -1,9 +1,9 @@
 """LoRA tokens per second on this CPU: `tuneloop tune` beside peft + transformers.Trainer, same model, data, steps.
 
 All contestants get the same token ids and labels, the same number of optimiser steps an epoch, learning rate,
-schedule, clipping and thread count. Tokens are real tokens of the examples (no padding) a second of the training
-loop; setting up and evaluating are not counted for anybody. The final loss is taken for all by one plain float32
-forward pass over the same held-out examples.
+schedule, clipping and thread count; no canaries. Tokens are real tokens of the examples (no padding) a second of
+the training loop; setting up and evaluating are not counted for anybody. The final loss is taken for all by one
+plain float32 forward pass over the same held-out examples.
 """
 
 from __future__ import annotations
@@ -191,6 +191,6 @@ def run() -> None:
         workspace = open_workspace(Path(scratch) / "work", create=True)
         built = sample(workspace)
         threads = fit.measure(inspect(DEMO_BASE), Options()).threads
-        options = Options(patience=0, threads=threads, epochs=1)
+        options = Options(patience=0, threads=threads, epochs=1, canaries=0)
         torch.set_num_threads(threads)
         compare(prepare(workspace.path, DEMO_BASE, built, options), CONTESTANTS, rounds=3)

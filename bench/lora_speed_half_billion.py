@@ -53,6 +53,6 @@ def run() -> None:
         for name, most in (("train.jsonl", EXAMPLES), ("validation.jsonl", 4)):
             lines = (built / name).read_text(encoding="utf-8").splitlines(keepends=True)
             (built / name).write_text("".join(lines[:most]), encoding="utf-8")
-        options = Options(patience=0, threads=threads, epochs=1, batch_tokens=512)
+        options = Options(patience=0, threads=threads, epochs=1, batch_tokens=512, canaries=0)
         task = prepare(workspace.path, base, built, options)
         compare(task, CONTESTANTS, rounds=1)

@@ -3,7 +3,7 @@
 Why it exists: the package must run its whole loop offline on a laptop, so it brings its own base model, and
 everybody must be able to make that model again. One free CPU core sees about 14,000 tokens/s (bfloat16
 layers, torch.compile), 50 M an hour. The shipped model was made in 63 minutes on a busy machine: 25.6 M tokens,
-seven passes over the Russian books and five over the English one, and the held-out loss was still falling.
+seven passes over the Russian books and five over the English one, and the held-out loss never rose.
 The learning rate follows the share of the budget used, in minutes or in steps; a run with --steps gives the
 same losses every time on the same machine.
 

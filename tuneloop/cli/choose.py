@@ -23,18 +23,7 @@ def choose_chat(door: Door, workspace: Workspace, wanted: str | None) -> str:
     if not known:
         raise Missing(_("no messages are in this workspace"), fix=_("Read an export first: tuneloop collect EXPORT."))
     if wanted is not None:
-        fitting = [c.id for c, _n in known if wanted == c.id] or [
-            c.id for c, _n in known if wanted.lower() == c.name.lower()
-        ]
-        if len(fitting) != 1:
-            listed = ", ".join(f"{c.id} ({c.name})" for c, _n in known[:20])
-            raise Missing(
-                _("there is no chat '{chat}'").format(chat=wanted)
-                if not fitting
-                else _("several chats are called '{chat}'").format(chat=wanted),
-                fix=_("There are: {chats}.").format(chats=listed),
-            )
-        return fitting[0]
+        return store.find_chat(workspace, wanted).id
     if len(known) == 1:
         return known[0][0].id
     rows = [(i, escape(c.name), c.id, n) for i, (c, n) in enumerate(known[:SHOWN], 1)]

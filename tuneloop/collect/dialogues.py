@@ -69,7 +69,8 @@ def add_guesses(
     places: where the messages that were guessed about stand in `columns`.
 
     Turns that greet everybody, forwards and turns without words start something new more often than they answer, so
-    they are left alone; so are replies to messages that are not here. most_seconds: a longer pause is not bridged by a guess.
+    they are left alone; so are replies to messages that are not here.
+    most_seconds: a longer pause is not bridged by a guess.
     """
     rows, at = places[guesses.rows], places[guesses.parent].astype(np.int32)
     turns = links.turn[rows].astype(np.int64)

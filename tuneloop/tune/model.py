@@ -41,7 +41,9 @@ def load_tokenizer(folder: Path, checked: template.Template) -> Any:
     """The tokenizer with a template that was tried before; ChatML ends turns with a token the model knows."""
     _need_extra()
     from transformers import AutoTokenizer
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # it warns of long texts before they are cut, and of nothing a user could act on
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     text = checked.text
     if not checked.own and "<|im_end|>" not in tokenizer.get_vocab():
