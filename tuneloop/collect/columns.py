@@ -1,7 +1,7 @@
 """A chat as numpy columns: everything the link ranker needs, without the texts.
 
-One million messages are about 60 MB this way (as Message objects they would be ten times that), so the whole chat can be
-looked at, forwards and backwards, while memory stays bounded; texts are read again only for what is kept.
+One million messages are about 60 MB this way (as Message objects they would be ten times that), so the whole chat
+can be looked at, forwards and backwards, while memory stays bounded; texts are read again only for what is kept.
 """
 
 from __future__ import annotations
