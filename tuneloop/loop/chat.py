@@ -28,8 +28,8 @@ from tuneloop.workspace import Workspace, new_folder, write_json
 CANDIDATE, BASE, SHOWN, SERVING, HISTORY = "tuned", "base", "base + 5 examples", "serving now", "history"
 CHANCE = "any old answer"  # the control: how much likeness the speaker's language alone gives
 SHOTS = 5
-# Writing answers is the slow part (0.1 s each on two cores for the demo model, 20 s for a 0.5 B one): 100 held-out
-# answers bring the interval of the mean chrF under +-2 points, 60 training ones show copying above 5 %.
+# Writing answers is the slow part. The interval of the mean chrF is +-2.4 points with 74 held-out answers and +-1.2
+# with 100 of a real group; 60 training ones without a copy put the share of copies under 6 % (Wilson).
 MOST_ANSWERS, MOST_TRAINING = 100, 60
 
 
