@@ -16,7 +16,7 @@ LAYERS = (
     ("errors", "texts", "progress", "records", "settings", "stats", "child"),
     ("db", "engines", "encoders"),
     ("workspace", "versions", "jobs"),
-    ("collect", "tune", "answer", "search"),
+    ("collect", "tune", "answer", "access", "choose", "search"),
     ("ask", "loop"),
     ("gateway", "console", "bot", "client"),
     ("cli",),
@@ -34,7 +34,12 @@ ROOMS = {
     "sklearn": {"collect", "answer", "search"},
     "click": {"cli"},
     "rich": {"cli"},
-    "sqlalchemy": {"db", "versions", "jobs", "collect", "answer", "search", "loop"},
+    "sqlalchemy": {"db", "versions", "jobs", "collect", "answer", "access", "choose", "search", "loop"},
+    "jwt": {"access"},
+    "limits": {"access"},
+    "redis": {"access", "answer"},
+    "prometheus_client": {"gateway"},
+    "opentelemetry": {"gateway"},
 }
 NEVER = {"torchvision", "open_clip", "timm", "langchain", "pickle"}
 

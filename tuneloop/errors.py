@@ -7,7 +7,9 @@
     │   └── Hostile               exit 3   bombs, path traversal, code inside a model file
     ├── NotEnoughData             exit 4   the honest answer: more examples, clicks or messages are needed
     ├── Refused                   exit 5   a gate, a parity check or a validator said no
+    │   └── Unauthorised          exit 5   no key, or one that is wrong, expired or revoked
     ├── OutOfResources            exit 6   memory, disk or time would not suffice
+    │   └── TooMany               exit 6   more requests than the limit allows, or than can wait
     ├── Missing                   exit 7   a thing that has to be there first
     │   └── MissingExtra          exit 7   an optional part of tuneloop is not installed
     ├── Conflict                  exit 8   another process holds it, or a newer tuneloop wrote it
@@ -72,10 +74,22 @@ class Refused(TuneloopError):
     exit_code = 5
 
 
+class Unauthorised(Refused):
+    """No key, or one that is wrong, expired or revoked."""
+
+
 class OutOfResources(TuneloopError):
     """Memory, disk or time would not suffice; said before the work starts."""
 
     exit_code = 6
+
+
+class TooMany(OutOfResources):
+    """More requests than the limit allows, or than can wait. `retry_after`: seconds until the next may come."""
+
+    def __init__(self, message: str, *, fix: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(message, fix=fix)
+        self.retry_after = retry_after
 
 
 class Missing(TuneloopError):

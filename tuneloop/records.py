@@ -126,6 +126,79 @@ class Call:
     tokens_out: int = 0
     user: str = ""
     error: str = ""
+    tenant: str = ""
+    key: str = ""  # id of the API key that asked, never the key
+    kind: str = "chat"  # "chat" | "completion" | "embedding"
+    task: str = ""
+    variant: str = ""
+    engine: str = ""
+    model: str = ""
+    reason: str = ""  # why this variant: "fixed", "weighted", "experiment:ID", "fallback:timeout", ...
+    propensity: float = 1.0  # the probability with which it was chosen
+    experiment: str = ""
+    arm: str = ""
+    cached: bool = False
+    attempts: int = 1
+    first_ms: float | None = None  # a stream's first piece
+    quality: float | None = None  # 0 to 1, as the task's checks score it
+    cost: float = 0.0
+    code: str = ""  # kind of error: "timeout", "engine_down", ...
+    tags: dict[str, str] | None = None
+    parent: str = ""  # the call it shadows, replays or replaces
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """Where answers come from, as `[engines.NAME]` in tuneloop.toml says it. Times in seconds."""
+
+    name: str
+    kind: Literal["local", "openai", "ollama", "llamacpp", "echo"] = "openai"
+    url: str = ""  # of an OpenAI-compatible API ("https://api.deepseek.com/v1") or of Ollama
+    key_env: str = ""  # environment variable that holds the key; the key itself is never written down
+    headers: dict[str, str] = field(default_factory=dict)
+    file: str = ""  # GGUF, for kind "llamacpp"
+    adapters: dict[str, str] = field(default_factory=dict)  # model name -> adapter GGUF, for kind "llamacpp"
+    parallel: int = 8  # requests at once
+    queue: int = 64  # requests that may wait; more are answered 503
+    connect: float = 5.0
+    first: float = 30.0  # to the first byte of an answer
+    gap: float = 30.0  # between two pieces of a stream
+    total: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to answer a task: an engine, its model, parameters laid under the request's own."""
+
+    name: str
+    engine: str
+    model: str
+    weight: float = 1.0
+    parameters: dict[str, Any] = field(default_factory=dict)
+    price_in: float = 0.0  # per million tokens
+    price_out: float = 0.0
+    when: dict[str, str] = field(default_factory=dict)  # user or tag values it is meant for, for route "rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What applications ask for by name, as `[tasks.NAME]` in tuneloop.toml says it."""
+
+    name: str
+    variants: tuple[Variant, ...]
+    system: str = ""  # put before requests that bring no system message
+    prompt: str = ""  # template around the last user message: "... {text} ..."
+    cleaner: str = ""  # name of an output cleaner; "" leaves the answer as it is
+    checks: tuple[str, ...] = ()  # "min_chars:20", "hashtags:3-10", ... see answer/checks.py
+    route: Literal["fixed", "weighted", "cheapest", "fastest", "rule"] = "weighted"
+    fallback: bool = True  # go on to the next variant on error, timeout or overload
+    retries: int = 1  # further tries in all, over all variants
+    total: float = 0.0  # deadline of a request, seconds; 0: the setting serve.timeout
+    cache: float = 0.0  # seconds an answer may be given again; 0: never
+    limit: str = ""  # requests of one user, "60/minute"; "": no limit
+    original: str = ""  # the variant that answers where the quality switch does not trust the enhanced one
+    switch: Literal["off", "auto", "forced"] = "off"  # quality switch: the first variant's answer must score enough
+    threshold: float = 0.5  # used when forced; "auto" finds its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +212,4 @@ class Feedback:
     time: float
     user: str = ""
     key: str = ""  # idempotency key: the same key is the same fact
+    tenant: str = ""

@@ -18,8 +18,10 @@ STATUS: tuple[tuple[type[errors.TuneloopError], int, str], ...] = (
     (errors.EngineError, 502, "engine_error"),
     (errors.BadInput, 400, "invalid_value"),
     (errors.Missing, 404, "not_found"),
+    (errors.Unauthorised, 401, "invalid_api_key"),
     (errors.Refused, 403, "refused"),
     (errors.Conflict, 409, "conflict"),
+    (errors.TooMany, 429, "rate_limit_exceeded"),
     (errors.OutOfResources, 507, "out_of_resources"),
 )
 
