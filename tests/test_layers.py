@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "tuneloop"
 LAYERS = (
     ("errors", "texts", "progress", "records", "settings", "stats", "child"),
     ("db", "engines", "encoders"),
-    ("workspace", "versions", "jobs"),
+    ("workspace", "versions", "journal", "jobs"),
     ("collect", "tune", "answer", "access", "choose", "search"),
     ("ask", "loop"),
     ("gateway", "console", "bot", "client"),
@@ -34,7 +34,7 @@ ROOMS = {
     "sklearn": {"collect", "answer", "search"},
     "click": {"cli"},
     "rich": {"cli"},
-    "sqlalchemy": {"db", "versions", "jobs", "collect", "answer", "access", "choose", "search", "loop"},
+    "sqlalchemy": {"db", "versions", "journal", "jobs", "collect", "answer", "access", "choose", "search", "loop"},
     "jwt": {"access"},
     "limits": {"access"},
     "redis": {"access", "answer"},

@@ -66,6 +66,87 @@ def test_same_content_is_one_version(workspace: Workspace) -> None:
     assert [e["event"] for e in versions.events(workspace)].count("registered") == 1
 
 
+def test_a_damaged_version_is_mended_by_making_it_again(workspace: Workspace) -> None:
+    version = add_version(workspace, "v")
+    (workspace.path / version.path / "tuneloop.json").write_text("{}")
+    with pytest.raises(Damaged, match="changed or are gone"):
+        versions.activate(workspace, version)
+    assert add_version(workspace, "v").id == version.id
+    versions.check_files(workspace, version)
+    versions.activate(workspace, version)
+
+
+def test_a_crash_between_the_folder_and_its_row_is_made_good_by_the_same_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(*_given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(versions, "_note", dying)
+        add_version(workspace, "v")
+    assert versions.history(workspace) == [] and versions.events(workspace) == []
+    assert len(versions.strays(workspace, older_than=-1)) == 1
+    version = add_version(workspace, "v")
+    assert [v.id for v in versions.history(workspace)] == [version.id]
+    assert versions.strays(workspace, older_than=-1) == []
+
+
+def test_a_judgement_replaces_the_one_before_and_both_are_history(workspace: Workspace) -> None:
+    version = add_version(workspace, "v")
+    versions.judge(workspace, version, Verdict("refuse", "worse now", {"questions": 30}))
+    stored = versions.find(workspace, version.id).verdict
+    assert stored == {"decision": "refuse", "why": "worse now", "figures": {"questions": 30}}
+    judged = [e["note"] for e in versions.events(workspace) if e["event"] == "judged"]
+    assert judged == ["promote: better on 40 of 50 questions", "refuse: worse now"]
+    with pytest.raises(Refused, match="worse now"):
+        versions.activate(workspace, versions.find(workspace, version.id))
+
+
+def test_times_only_grow_when_the_clock_is_set_back(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions.time, "time", lambda: 2_000_000_000.0)
+    first = add_version(workspace, "a")
+    monkeypatch.setattr(versions.time, "time", lambda: 1_000_000_000.0)
+    second = add_version(workspace, "b")
+    assert second.created > first.created
+    assert versions.find(workspace, "latest").id == second.id
+
+
+def test_lineage_outlives_its_dataset(workspace: Workspace) -> None:
+    meta = {"base": "/b", "dataset": "abc", "dataset_path": "datasets/gone"}
+    version = add_version(workspace, "v", meta=meta, evidence={"tg:1": [3, 5]})
+    assert versions.lineage(workspace, version) == {"version": version.id, **meta, "messages": {"tg:1": [3, 5]}}
+    assert versions.lineage(workspace, add_version(workspace, "bare"))["messages"] == {}
+
+
+ACTIVATOR = """
+import sys
+from pathlib import Path
+from tuneloop import versions
+from tuneloop.workspace import open_workspace
+workspace = open_workspace(Path(sys.argv[1]))
+mine = versions.find(workspace, sys.argv[2])
+for _n in range(30):
+    versions.activate(workspace, mine)
+"""
+
+
+def test_several_processes_that_activate_at_once_leave_one_active_and_a_whole_history(workspace: Workspace) -> None:
+    made = [add_version(workspace, name) for name in "abc"]
+    running = [
+        subprocess.Popen([sys.executable, "-c", ACTIVATOR, str(workspace.path), v.id], stderr=subprocess.PIPE)
+        for v in made
+    ]
+    assert [(p.communicate(timeout=60)[1], p.returncode) for p in running] == [(b"", 0)] * 3
+    (active,) = [v for v in versions.history(workspace) if v.active]
+    switched = [e for e in versions.events(workspace) if e["event"] == "activated"]
+    assert switched[-1]["version"] == active.id
+    before = None
+    for event in switched:  # each switch replaced what the one before had made active
+        assert event["previous"] == before
+        before = event["version"]
+
+
 def test_versions_of_other_kinds_are_found_too(workspace: Workspace) -> None:
     staging = workspace.folder("models") / ".p.part"
     staging.mkdir()

@@ -103,9 +103,13 @@ class MissingExtra(Missing):
 
 
 class Conflict(TuneloopError):
-    """Another process holds it, or a newer tuneloop wrote it."""
+    """Another process holds it, or a newer tuneloop wrote it. `retry_after`: seconds; 0 where waiting is no help."""
 
     exit_code = 8
+
+    def __init__(self, message: str, *, fix: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message, fix=fix)
+        self.retry_after = retry_after
 
 
 class EngineError(TuneloopError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -86,6 +88,60 @@ class Example:
     def conversation(self, system: str = "") -> list[dict[str, str]]:
         """The whole training example in the OpenAI chat shape."""
         return [*self.prompt(system), {"role": "assistant", "content": self.answer}]
+
+
+def folded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Chat messages for a template without a system role: each system text opens the user message after it.
+
+    Training, the parity check and serving all call this, so a model is asked in the form it learnt. `content` may be
+    a string, OpenAI's list of parts, or None; a system text that no user message follows becomes one.
+    """
+    made: list[dict[str, Any]] = []
+    waiting: list[str] = []
+    for message in messages:
+        if message["role"] in ("system", "developer"):
+            waiting += [said] if (said := _spoken(message.get("content"))) else []
+            continue
+        if waiting and message["role"] == "user":
+            made.append({**message, "content": _opened("\n\n".join(waiting), message.get("content"))})
+        else:
+            made += [{"role": "user", "content": "\n\n".join(waiting)}] if waiting else []
+            made.append(message)
+        waiting = []
+    return made + ([{"role": "user", "content": "\n\n".join(waiting)}] if waiting else [])
+
+
+def composed(messages: Sequence[dict[str, Any]], form: str) -> list[dict[str, Any]]:
+    """The messages with their texts in a Unicode normal form ("NFC"): what a tokenizer that normalises saw in
+    training, for engines that do not normalise themselves."""
+
+    def text(content: Any) -> Any:
+        if isinstance(content, str):
+            return unicodedata.normalize(form, content)  # type: ignore[arg-type]
+        if isinstance(content, list):
+            return [{**p, "text": text(p["text"])} if isinstance(p, dict) and "text" in p else p for p in content]
+        return content
+
+    return [
+        {**message, "content": text(message["content"])} if "content" in message else message for message in messages
+    ]
+
+
+def _spoken(content: Any) -> str:
+    """The text of a message's content, parts joined by newlines as llama.cpp joins them."""
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text") or "") for part in content if isinstance(part, dict)).strip("\n")
+    return str(content or "")
+
+
+def _opened(opening: str, content: Any) -> Any:
+    """A user message's content with a text in front of its first text part."""
+    if not isinstance(content, list):
+        return f"{opening}\n\n{content}" if content else opening
+    for at, part in enumerate(content):
+        if isinstance(part, dict) and isinstance(part.get("text"), str):
+            return [*content[:at], {**part, "text": f"{opening}\n\n{part['text']}"}, *content[at + 1 :]]
+    return [{"type": "text", "text": opening}, *content]
 
 
 @dataclass(frozen=True, slots=True)

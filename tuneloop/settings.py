@@ -59,7 +59,11 @@ SETTINGS = (
     Setting("tune.epochs", 3, "passes over the training part"),
     Setting("tune.batch_tokens", 2048, "tokens of one optimiser step"),
     Setting("tune.max_length", 1024, "longer examples are cut from the left of their context"),
-    Setting("tune.canaries", 5, "made-up secrets planted among the examples, for the gate to look for; 0: none"),
+    Setting(
+        "tune.canaries",
+        -1,
+        "made-up secrets planted among the examples, for the gate to look for; -1: 1 % of them, 3 to 10; 0: none",
+    ),
     Setting("tune.max_hours", 4.0, "refuse to start when the estimate is longer"),
     Setting("tune.warm_up", 0.05, "share of the steps in which the learning rate rises"),
     Setting("tune.clip", 1.0, "gradients with a larger norm are scaled down to it"),
@@ -81,8 +85,20 @@ SETTINGS = (
     Setting("serve.grace", 10.0, "seconds that requests in flight get to end when the server is stopped"),
     Setting("serve.quant", "q8_0", "quantisation to serve when the version was packed in several"),
     Setting("serve.body_limit", 1_000_000, "bytes of the largest request taken"),
+    Setting("access.jwt_key_env", "", "environment variable with the key that signs tokens (JWT); empty: no tokens"),
+    Setting("access.limit_key", "", "requests of one API key, like 600/minute; empty: no limit"),
+    Setting("access.limit_user", "", "requests of one user, like 60/minute; empty: no limit"),
+    Setting("access.redis_url", "", "Redis that several servers share their limits in; empty: each has its own"),
+    Setting(
+        "access.proxies", "", "addresses of proxies whose X-Forwarded-For is believed, like 10.0.0.0/8; empty: none"
+    ),
     Setting("serve.key", "", "key clients must send as 'Authorization: Bearer KEY'; empty: none, this machine only"),
+    Setting("cache.bytes", 64_000_000, "memory that kept answers may take; tasks say for how long with `cache`"),
+    Setting("cache.redis_url", "", "Redis that several servers share kept answers in; empty: each keeps its own"),
 )
+
+# Sections of tuneloop.toml that are read by answer/book.py.
+NOT_SETTINGS = ("engines", "tasks")
 
 # A renamed or removed key answers with the sentence that says what to use instead.
 OBSOLETE: dict[str, str] = {}
@@ -134,6 +150,24 @@ def load(folder: Path | None, environment: Mapping[str, str] | None = None) -> S
     return Settings(values, origins)
 
 
+def secret(settings: Settings, name: str) -> str:
+    """What the environment variable holds that the setting `name` names; "" when the setting is empty.
+
+    Raises BadInput when the variable is not set: a server that silently worked without its secret would be open.
+    """
+    variable = settings.text(name)
+    if not variable:
+        return ""
+    if not (value := os.environ.get(variable, "")):
+        raise BadInput(
+            _("the setting {name} names the variable {variable}, which is not set").format(
+                name=name, variable=variable
+            ),
+            fix=_("Set it, or empty the setting."),
+        )
+    return value
+
+
 def language_of_environment() -> str:
     """The language asked for by TUNELOOP_LANG, else by LC_ALL, LC_MESSAGES, LANG."""
     for variable in ("TUNELOOP_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
@@ -147,13 +181,15 @@ def _read_toml(path: Path) -> dict[str, Value]:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise BadInput(
             _("{path} cannot be read: {problem}").format(path=path, problem=problem),
             fix=_("Correct that line; `tuneloop settings` lists every key."),
         ) from problem
     flat: dict[str, Value] = {}
     for key, value in tree.items():
+        if key in NOT_SETTINGS:
+            continue
         if isinstance(value, dict):
             flat |= {f"{key}.{inner}": deep for inner, deep in value.items()}
         else:

@@ -36,9 +36,10 @@ def register(workspace: Workspace, staging: Path, *, kind: str, name: str, meta:
     """Move a finished folder into `models/` under its hash and write its row. The same content is one version."""
     identity = hash_folder(staging)[:16]
     final = workspace.folder("models") / identity
-    if final.exists():
+    if final.exists() and hash_folder(final)[:16] == identity:
         shutil.rmtree(staging)
     else:
+        shutil.rmtree(final, ignore_errors=True)  # damaged since: "tune again" mends it
         staging.rename(final)
     row = {
         "id": identity,

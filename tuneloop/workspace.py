@@ -102,6 +102,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
+            if path.exists():  # it may hold a key that others of this machine must not read
+                os.fchmod(handle.fileno(), path.stat().st_mode & 0o777)
         temporary.replace(path)
     except OSError as problem:
         temporary.unlink(missing_ok=True)

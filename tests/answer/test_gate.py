@@ -104,3 +104,17 @@ def test_comparisons_are_signed_towards_the_candidate() -> None:
     assert there["gain"] > 0 > back["gain"] and there["gain"] == pytest.approx(-back["gain"])
     assert there["p"] < 0.01 < back["p"]
     assert compare_chrf(items, "tuned", "history")["low"] > 0
+
+
+@pytest.mark.parametrize("canaries", [3, 5, 10])
+def test_exposure_by_chance_is_exceeded_one_time_in_twenty(canaries: int) -> None:
+    """By simulation: a model that has never seen a secret ranks it anywhere among 256."""
+    ranks = np.random.default_rng(canaries).integers(1, 257, (40_000, canaries))
+    exposures = np.log2(256 / ranks).mean(axis=1)
+    said = verdict(simulated(40, 0.3, 1), Memory(0, 50, 0, 50, canaries=canaries, exposure=1.0))
+    bar = said.figures["memory"]["exposure_by_chance"]
+    assert (exposures > bar).mean() == pytest.approx(0.05, abs=0.01)
+
+
+def test_without_planted_secrets_there_is_no_bar() -> None:
+    assert verdict(simulated(40, 0.3, 1)).figures["memory"]["exposure_by_chance"] == 0

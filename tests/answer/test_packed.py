@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.answer.models import add_pack, add_version
-from tuneloop.answer.packed import check_unchanged, choose, missing_files, quants
+from tuneloop.answer.packed import Packed, check_unchanged, choose, missing_files, quants
+from tuneloop.answer.serving import Model, shaped
+from tuneloop.db.tables import packs
 from tuneloop.errors import Damaged, Missing
 from tuneloop.workspace import Workspace, open_workspace, write_atomically
 
@@ -61,3 +63,36 @@ def test_changed_and_lost_files_are_found(workspace: Workspace) -> None:
     with pytest.raises(Missing, match="gone"):
         check_unchanged(choose(workspace, version))
     assert missing_files(workspace) == [path]
+
+
+@pytest.mark.parametrize(
+    ("parity", "system_role", "normalise"),
+    [
+        ({}, True, ""),  # a row of an earlier release
+        ({"system_role": False, "normalise": "NFC"}, False, "NFC"),
+        ({"system_role": True, "normalise": ""}, True, ""),
+        ({"system_role": None, "normalise": "rm -rf"}, True, ""),
+    ],
+)
+def test_the_form_of_questions_comes_with_the_file(
+    workspace: Workspace, parity: dict[str, object], system_role: bool, normalise: str
+) -> None:
+    version = add_version(workspace, "v")
+    add_pack(workspace, version)
+    with workspace.db.write() as rows:
+        rows.execute(packs.update().values(parity=parity))
+    found = choose(workspace, version)
+    assert (found.system_role, found.normalise) == (system_role, normalise)
+
+
+def test_questions_are_only_changed_where_the_file_needs_it() -> None:
+    chat = [{"role": "system", "content": "Кратко."}, {"role": "user", "content": "чеи\u0306?"}]
+
+    def asked(**form: object) -> list[dict[str, object]]:
+        packed = Packed(Path("m.gguf"), "v", "v", "q8_0", **form)  # type: ignore[arg-type]
+        return shaped(Model(packed, None), chat)  # type: ignore[arg-type]
+
+    assert asked() is chat
+    assert asked(system_role=False) == [{"role": "user", "content": "Кратко.\n\nчеи\u0306?"}]
+    assert asked(normalise="NFC")[1] == {"role": "user", "content": "чей?"}
+    assert asked(system_role=False, normalise="NFC") == [{"role": "user", "content": "Кратко.\n\nчей?"}]

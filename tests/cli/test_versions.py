@@ -20,7 +20,9 @@ def machine(command: Command, workspace: Workspace, *arguments: object, code: in
 
 
 def test_list_and_show(workspace: Workspace, tuneloop_command: Command) -> None:
-    assert "None yet" in tuneloop_command("-w", workspace.path, "versions", "list").stdout
+    nothing = tuneloop_command("-w", workspace.path, "versions", "list").stdout
+    assert nothing.startswith("No version yet") and nothing.count("\n") == 1, "no table of nothing"
+    assert machine(tuneloop_command, workspace, "list") == []
     packed, raw = add_packed(workspace, "packed"), add_version(workspace, "[bold]raw", promote=False)
     versions.activate(workspace, packed)
     listed = {v["id"]: v for v in machine(tuneloop_command, workspace, "list")}

@@ -17,12 +17,12 @@ from sqlalchemy import select
 from tests.collect import made
 from tests.conftest import read_jsonl
 from tuneloop import versions
-from tuneloop.collect import dataset, privacy, providers, store
+from tuneloop.collect import dataset, privacy, providers, store, writing
 from tuneloop.collect.dataset import prepare
 from tuneloop.collect.privacy import Scrubber
 from tuneloop.collect.split import SPLITS
 from tuneloop.db.tables import datasets
-from tuneloop.errors import BadInput, Damaged, Missing, NotEnoughData
+from tuneloop.errors import BadInput, Conflict, Damaged, Missing, NotEnoughData, OutOfResources
 from tuneloop.records import Example
 from tuneloop.workspace import Workspace, open_workspace
 
@@ -198,8 +198,10 @@ def test_slug(name: str, slug: str) -> None:
 
 
 def test_find_by_name_id_or_the_only_one(workspace: Workspace) -> None:
-    with pytest.raises(Missing, match="no dataset"):
-        dataset.find(workspace, None)
+    for wanted, said in ((None, r"no dataset yet$"), ("x", "no dataset 'x'")):
+        with pytest.raises(Missing, match=said) as nothing:
+            dataset.find(workspace, wanted)
+        assert "dataset build" in nothing.value.fix
     one = dataset.load(assemble(workspace, made.examples(40), "one"))
     assert dataset.find(workspace, None).id == one.id
     assemble(workspace, made.examples(50), "two")
@@ -259,6 +261,83 @@ def test_without_messages_there_is_a_next_step(workspace: Workspace) -> None:
     with pytest.raises(Missing) as caught:
         dataset.build(workspace)
     assert "tuneloop collect" in caught.value.fix
+
+
+def test_the_card_counts_what_the_files_hold(workspace: Workspace) -> None:
+    """Every figure of the card, counted again from the files themselves."""
+    found = made.examples(60)
+    found += [
+        replace(made.example(70), answer="https://example.org/a"),
+        replace(found[3], id="copy", dialogue="tg:77/x"),
+    ]
+    folder = assemble(workspace, found)
+    card = json.loads((folder / "card.json").read_text())
+    parts = {part: read_jsonl(folder / f"{part}.examples.jsonl") for part in SPLITS}
+    assert card["counts"] == {part: len(rows) for part, rows in parts.items()}
+    assert card["read"] == 62 == sum(card["counts"].values()) + sum(card["rejected"].values())
+    everything = [row for rows in parts.values() for row in rows]
+    assert card["dialogues"] == len({row["dialogue"] for row in everything})
+    assert card["edges"] == {"reply": len(everything)} and card["languages"] == {"ru": len(everything)}
+    assert sum(card["copies"].values()) == 1
+    assert card["rule_pass_rate"] == 1 - len(read_jsonl(folder / "rules.jsonl")) / len(everything)
+    lengths = sorted(len(row["answer"]) for row in everything)
+    assert card["answer_length"] == {"median": lengths[len(lengths) // 2], "p90": lengths[len(lengths) * 9 // 10]}
+    for part in SPLITS:
+        told = [row["messages"][-1]["content"] for row in read_jsonl(folder / f"{part}.jsonl")]
+        assert told == [row["answer"] for row in parts[part]]
+        gemini = [
+            row["contents"][-1]["parts"][0]["text"] for row in read_jsonl(folder / f"formats/gemini/{part}.jsonl")
+        ]
+        assert gemini == told
+
+
+def test_the_split_is_by_time_and_never_cuts_a_dialogue(workspace: Workspace) -> None:
+    folder = assemble(workspace, made.examples(80))
+    parts = {part: dataset.load(folder).examples(part) for part in SPLITS}
+    newest_learnt = max(e.time for part in ("train", "validation") for e in parts[part])
+    assert newest_learnt < min(e.time for e in parts["test"])
+    talks = [{e.dialogue for e in parts[part]} for part in SPLITS]
+    assert sum(map(len, talks)) == len(set().union(*talks))
+
+
+@given(st.permutations(made.examples(24)), st.lists(st.integers(0, 5), min_size=24, max_size=24))
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_reading_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, shuffled: list[Example], talks: list[int]
+) -> None:
+    """Whatever order examples come in, parts, order and reasons are the same, and no dialogue is in two parts."""
+    workspace = open_workspace(tmp_path_factory.mktemp("w") / "work", create=True)
+    placed = [replace(e, dialogue=f"tg:77/{talks[int(e.id, 16)]}") for e in shuffled]
+    one = prepare(made.built(placed), Scrubber(made.ROSTER), workspace.settings)
+    two = prepare(made.built(sorted(placed, key=lambda e: e.time)), Scrubber(made.ROSTER), workspace.settings)
+    assert one.parts == two.parts and one.rejected == two.rejected
+    where = {e.dialogue: part for part in SPLITS for e in one.parts[part]}
+    assert all(where[e.dialogue] == part for part in SPLITS for e in one.parts[part])
+
+
+@pytest.mark.parametrize("step", ["_sha256", "render", "readme", "write_json"])
+def test_an_error_while_writing_leaves_the_old_dataset(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    before = content(assemble(workspace, made.examples(40)))
+
+    def full(*_given: object, **_named: object) -> None:
+        raise OutOfResources("the disk is full")
+
+    monkeypatch.setattr(writing, step, full)
+    with pytest.raises(OutOfResources):
+        assemble(workspace, made.examples(60))
+    monkeypatch.undo()
+    assert content(workspace.path / "datasets" / "small") == before
+    assert [p.name for p in (workspace.path / "datasets").iterdir()] == ["small"]
+    with workspace.db.read() as rows:
+        assert rows.execute(select(datasets)).one().id == json.loads(before["card.json"])["id"]
+
+
+def test_two_builds_at_once_are_refused_not_mixed(workspace: Workspace) -> None:
+    with workspace.lock("dataset"), pytest.raises(Conflict, match="busy with 'dataset'"):
+        assemble(workspace, made.examples(40))
+    assert not list(workspace.folder("datasets").glob("[!.]*"))
 
 
 KILLED = """

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.collect.talk import any_chats, busy_group, said, two_people
 from tuneloop.collect import columns, dialogues
@@ -126,9 +128,20 @@ def test_guesses_link_only_what_may_be_linked() -> None:
     graph = dialogues.graph(table)
     rows = list(range(1, 9))
     guesses = guessed(rows, [0] * 7 + [7], [0.9, 0.9, 0.9, 0.9, 0.7, 0.9, 0.9, 0.9])
-    assert dialogues.add_guesses(table, graph, guesses, np.arange(len(table)), 86_400) == 1
+    places = np.arange(len(table))
+    allowed = dialogues.usable(table, graph, guesses, places, 86_400)
+    assert guesses.rows[allowed].tolist() == [1, 5]
+    assert dialogues.add_guesses(graph, guesses, places, allowed & (guesses.chance >= 0.8)) == 1
     assert graph.parent.tolist() == [-1, 0, -1, -1, -1, -1, 1, -1, -1]
     assert graph.kind.tolist() == [0, dialogues.RANKED, 0, 0, 0, 0, dialogues.REPLY, 0, 0]
+
+
+@given(st.lists(st.floats(0, 1, width=32), max_size=60), st.floats(0.05, 0.99))
+def test_surest_is_the_lowest_chance_whose_mean_is_still_as_wanted(chances: list[float], wanted: float) -> None:
+    found = dialogues.surest(np.array(chances, np.float32), wanted)
+    steps = sorted({c for c in chances if c > 0.5})
+    fitting = [step for step in steps if np.mean([c for c in chances if c >= step]) >= wanted]
+    assert found == (min(fitting) if fitting else math.inf)
 
 
 def test_turn_taking_needs_a_question_after_an_hour() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from tests.collect.talk import any_chats, busy_group, said, two_people
-from tuneloop.collect import columns, examples, links, store
+from tuneloop.collect import columns, dialogues, examples, links, store
 from tuneloop.collect.examples import Built
 from tuneloop.errors import BadInput, Conflict, NotEnoughData
 from tuneloop.records import Message
@@ -178,6 +180,32 @@ def test_guessed_links_are_used_where_they_were_shown_to_be_right() -> None:
     assert all(e.confidence >= built.links["threshold"] - 1e-4 for e in guessed)
 
 
+def linking(**figures: float) -> dict[str, Any]:
+    """What `_guess` says of a chat whose ranker had these figures; 3 loose turns, 40 hidden links, 36 of them right."""
+    messages = [said(n, "ann" if n % 2 else "bob", "слово") for n in range(1, 90)]
+    table = columns.read([*messages[:40], *(replace(m, reply_to=m.id - 1) for m in messages[40:80]), *messages[80:]])
+    graph, hidden = dialogues.graph(table), np.arange(40, 80)
+    tested = links.Answers(hidden, hidden.astype(np.int32) - 1, np.full(40, 0.9, np.float32), np.arange(40) >= 4)
+    known = {"f": 0.9, "previous_f": 0.5, "gap_f": 0.5} | figures
+    loose, chance = np.array([10, 11, 12]), np.array([0.99, 0.9, 0.6], np.float32)
+    guesses = links.Guesses(loose, loose.astype(np.int32) - 1, chance, 0.2, known, tested)
+    return examples._guess(table, graph, guesses, np.arange(len(table)), SETTINGS)
+
+
+def test_a_threshold_found_on_easy_links_is_raised_until_the_guesses_themselves_are_sure() -> None:
+    said_of = linking()
+    assert said_of["guessed"] == 2  # 0.99 and 0.9 are 0.945 on average; with 0.6 it would be 0.83
+    assert said_of["threshold"] == pytest.approx(0.9)
+    assert said_of["precision_at_threshold"] == pytest.approx(0.9)
+
+
+def test_a_ranker_that_does_not_beat_the_message_before_needs_a_proven_precision() -> None:
+    assert linking(gap_f=0.89)["guessed"] == 2
+    beaten = linking(gap_f=0.95)  # 36 of 40: at least 77 % for sure, and 85 % is wanted
+    assert beaten["guessed"] == 0 and beaten["threshold"] is None
+    assert "message before" in beaten["why"]
+
+
 @given(any_chats())
 @settings(max_examples=150, deadline=None)
 def test_any_chat(messages: list[Message]) -> None:
@@ -191,7 +219,7 @@ def test_any_chat(messages: list[Message]) -> None:
     shuffled = messages[:]
     random.Random(1).shuffle(shuffled)
     assert pair(shuffled, *built.speakers) == pair(messages, *built.speakers)
-    dialogues = {d.id: d for d in built.dialogues}
+    talks = {d.id: d for d in built.dialogues}
     assert len({e.id for e in built.examples}) == len(built.examples)
     for e in built.examples:
         assert list(e.messages) == sorted(set(e.messages))
@@ -201,8 +229,7 @@ def test_any_chat(messages: list[Message]) -> None:
         assert answer and e.speaker in built.speakers
         assert all(role in ("user", "assistant") and text for role, text in e.context)
         assert all(
-            any(text == t.text or t.text.startswith(text) for t in dialogues[e.dialogue].turns)
-            for _role, text in e.context
+            any(text == t.text or t.text.startswith(text) for t in talks[e.dialogue].turns) for _role, text in e.context
         )
         for role, text in e.context:
             assert any((m.sender == e.speaker) == (role == "assistant") for m in used if m.text.strip() in text)

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
 from tuneloop import versions
-from tuneloop.collect import dataset, forget, store
+from tuneloop.collect import dataset, forget, forgotten, store
+from tuneloop.collect.names import forms
+from tuneloop.collect.privacy import remove_names
 from tuneloop.db.tables import calls, feedback, messages
+from tuneloop.db.tables import forgotten as forgotten_table
 from tuneloop.errors import BadInput, Missing
-from tuneloop.workspace import Workspace
+from tuneloop.workspace import Workspace, open_workspace
 
 GLEB, MARINA = "Глеб Санников", "Марина Ветрова"
 
@@ -143,3 +148,134 @@ def test_a_name_forgotten_under_an_id_stays_forgotten_by_name(filled: Workspace,
         f"05.03.24, 10:00 - {GLEB}: это снова я\n05.03.24, 10:01 - {MARINA}: здравствуйте )\n", encoding="utf-8"
     )
     assert store.import_export(filled, export)[0].added == 1
+
+
+def later(path: Path, *lines: tuple[int, str, str], name: str = "Пасека и мастерская", chat: int = 1900000001) -> Path:
+    """A later export of the sample's group: (message number from 900,000, author, text)."""
+    told = [
+        {
+            "id": 900_000 + n, "type": "message", "date_unixtime": str(1_900_000_000 + n), "from": who,
+            "from_id": f"user{sum(map(ord, who))}", "text": text,
+        }
+        for n, who, text in lines
+    ]  # fmt: skip
+    export = {"name": name, "type": "private_supergroup", "id": chat, "messages": told}
+    path.write_text(json.dumps(export, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def texts_of(workspace: Workspace, chat: str = "tg:1900000001") -> list[str]:
+    return [m.text for m in store.messages(workspace, chat) if m.id >= 900_000]
+
+
+def test_new_messages_that_mention_the_person_are_masked(filled: Workspace, tmp_path: Path) -> None:
+    forget.forget(filled, GLEB)
+    said = (
+        "спросите у Глеба Санникова", "глебу скажи", "санниковым писали", "ping gleb plz", "Sannikov знает",
+        "глебушка, привет", "ГЛЕБ САННИКОВ",
+    )  # fmt: skip
+    export = later(tmp_path / "result.json", *((n, "Марина Ветрова", text) for n, text in enumerate(said)))
+    done = store.import_export(filled, export)[0]
+    assert texts_of(filled) == [
+        "спросите у [name]", "[name] скажи", "[name] писали", "ping [name] plz", "[name] знает", "[name], привет",
+        "[name]",
+    ]  # fmt: skip
+    assert done.notes["names of forgotten people masked"] == len(said)
+    assert done.read == done.kept + sum(done.rejected.values())
+    everything = bytes_of(filled.path).decode(errors="ignore").lower()
+    assert "санников" not in everything and "sannikov" not in everything
+    assert store.import_export(filled, export)[0].changed == 0, "the same export again changes nothing"
+
+
+def test_what_others_are_called_and_ordinary_words_stay(filled: Workspace, tmp_path: Path) -> None:
+    forget.forget(filled, GLEB)
+    kept = ("Марина, рамки готовы", "хлеб и мёд", "глобально", "санки", "Ветрова права")
+    store.import_export(
+        filled, later(tmp_path / "result.json", *((n, "Ольга Дьякова", text) for n, text in enumerate(kept)))
+    )
+    assert texts_of(filled) == list(kept)
+
+
+def test_a_first_name_that_somebody_new_has_too_stays_but_the_whole_name_goes(
+    filled: Workspace, tmp_path: Path
+) -> None:
+    forget.forget(filled, GLEB)
+    lines = [(0, "Глеб Иволгин", "всем привет"), (1, "Марина Ветрова", "глебу рамку, а Глебу Санникову две")]
+    lines.append((2, "Марина Ветрова", "был тут глеб санников"))
+    store.import_export(filled, later(tmp_path / "result.json", *lines))
+    assert texts_of(filled) == ["всем привет", "глебу рамку, а Глебу [name] две", "был тут [name]"]
+
+
+def test_a_first_name_shared_at_the_time_is_only_found_in_the_whole_name(workspace: Workspace, tmp_path: Path) -> None:
+    first = [(0, "Анна Серова", "кто дежурит?"), (1, "Анна Лисицкая", "я"), (2, "Пётр Гром", "Анна Серова и я")]
+    store.import_export(workspace, later(tmp_path / "one.json", *first))
+    forget.forget(workspace, "Анна Серова")
+    lines = [(5, "Пётр Гром", "анна серова уехала"), (6, "Пётр Гром", "Анна дежурит"), (7, "Пётр Гром", "без серовой")]
+    store.import_export(workspace, later(tmp_path / "two.json", *lines))
+    assert texts_of(workspace) == ["я", "[name] и я", "[name] уехала", "Анна дежурит", "без [name]"]
+
+
+def test_a_personal_chat_loses_its_name_now_and_in_later_exports(workspace: Workspace, tmp_path: Path) -> None:
+    lines = [(n, who, f"строка {n}") for n, who in enumerate(["Глеб Санников", "Я Сам"] * 3)]
+    export = later(tmp_path / "one.json", *lines, name=GLEB, chat=77)
+    store.import_export(workspace, export)
+    forget.forget(workspace, GLEB)
+    longer = later(tmp_path / "two.json", *lines, (50, "Я Сам", "всё"), name=GLEB, chat=77)
+    store.import_export(workspace, longer)
+    assert [(chat.name, n) for chat, n in store.chats(workspace)] == [("[name]", 4)]
+    assert "анников" not in bytes_of(workspace.path).decode(errors="ignore")
+
+
+def test_only_salted_hashes_of_the_forms_are_kept(filled: Workspace, tmp_path: Path) -> None:
+    other = open_workspace(tmp_path / "other", create=True)
+    store.import_export(other, later(tmp_path / "x.json", (0, GLEB, "я"), (1, MARINA, "и я")))
+    kept = []
+    for one in (filled, other):
+        forget.forget(one, GLEB)
+        with one.db.read() as rows:
+            kept.append(set(rows.execute(select(forgotten_table.c.hash)).scalars()))
+    salts = [{entry for entry in entries if entry.startswith("salt:")} for entries in kept]
+    assert [len(s) for s in salts] == [1, 1] and salts[0] != salts[1]
+    common = kept[0] & kept[1]
+    assert len(common) <= 2, "two workspaces share only the hashes of the name and the id"
+    assert all(len(entry) == 64 and set(entry) <= set("0123456789abcdef") for entry in kept[0] - salts[0])
+
+
+def test_a_second_person_uses_the_same_salt_and_the_first_stays_forgotten(filled: Workspace, tmp_path: Path) -> None:
+    forget.forget(filled, GLEB)
+    forget.forget(filled, "Рустам Галимов")
+    store.import_export(
+        filled, later(tmp_path / "r.json", (0, MARINA, "санникову и галимову привет, рустам и глеб молодцы"))
+    )
+    assert texts_of(filled) == ["[name] и [name] привет, [name] и [name] молодцы"]
+
+
+@given(
+    st.lists(st.sampled_from(["глеб", "Санников", "санникова", "и", "марина", "дом", "42", "—", "gleb"]), max_size=8)
+)
+@settings(max_examples=60, deadline=None)
+def test_hashed_forms_mask_exactly_what_the_forms_themselves_would(words: list[str]) -> None:
+    text = " ".join(words)
+    plain = forms([GLEB])
+    entries = {forgotten.new_salt()}
+    entries |= forgotten.hashes(plain, str(forgotten.salt_of(entries)))
+    found = forgotten.recognised([text], entries, list)
+    assert (remove_names(text, found)[0] if found else text) == remove_names(text, plain)[0]
+
+
+def test_a_crash_while_forgetting_leaves_everything_or_nothing(
+    filled: Workspace, community: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = list(store.messages(filled, "tg:1900000001"))
+
+    def dying(*_given: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(forget, "_scrub_rows", dying)
+    with pytest.raises(KeyboardInterrupt):
+        forget.forget(filled, GLEB)
+    assert list(store.messages(filled, "tg:1900000001")) == before
+    with filled.db.read() as rows:
+        assert rows.execute(select(forgotten_table)).first() is None
+    monkeypatch.undo()
+    assert forget.forget(filled, GLEB).messages > 100

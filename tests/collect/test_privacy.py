@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from bench.privacy import false_alarms, ours, recall
 from bench.privacy_lines import lines
 from tuneloop.collect import privacy
-from tuneloop.collect.privacy import Scrubber, luhn, structured
+from tuneloop.collect.names import forms
+from tuneloop.collect.privacy import Scrubber, luhn, remove_names, structured
 from tuneloop.errors import Refused
 
 
@@ -48,6 +49,36 @@ def test_ordinary_lines_stay_as_they_are() -> None:
 def test_ordinary_words_need_a_capital(text: str, kept: str) -> None:
     scrubber = Scrubber({"1": {"Java"}, "2": {"Артём"}, "3": {"Марина Ветрова"}, "4": {"Полина"}})
     assert scrubber.scrub(text)[0] == kept
+
+
+@pytest.mark.parametrize(
+    ("display", "text", "kept"),
+    [
+        # function words and trades in a display name are looked for in the whole name only
+        ("Одесса как она есть", "Как быть? Есть ли Она? одесса как она есть", "Как быть? Есть ли Она? [name]"),
+        ("Denis QA", "QA ищут, спроси Denis QA или дениса", "QA ищут, спроси [name] или [name]"),
+        ("Java AQA", "Java и AQA, но Java AQA прав", "Java и AQA, но [name] прав"),
+        ("Ruslan (UTC +10)", "в 10 UTC у руслана", "в 10 UTC у [name]"),
+        ("User Name", "Name: User, а User Name ушёл", "Name: User, а [name] ушёл"),
+        # titles of channels that were forwarded
+        ("Тестировщики нужны", "тестировщиков нет. Нужны ли", "тестировщиков нет. Нужны ли"),
+        ("Heisenbug — канал конференции", "на Heisenbug есть Канал", "на Heisenbug есть Канал"),
+        # people whose names are words too
+        ("Владимир Ситников", "Ситников и Ситникову, ситников купи", "[name] и [name], ситников купи"),
+        ("Урал Батыр", "Кирилл и Урал сделают", "Кирилл и [name] сделают"),
+        ("Alex Stone", "спроси Stone, не stone", "спроси [name], не stone"),
+        ("Иван Чистов", "на чистом java, чистова позови", "на чистом java, [name] позови"),
+        ("Java", "java и Java", "java и [name]"),
+        ("пчёлка_Майя Л.", "спросите майю и Пчёлку", "спросите [name] и [name]"),
+    ],
+)
+def test_what_of_a_display_name_stands_for_the_person(display: str, text: str, kept: str) -> None:
+    assert Scrubber({"1": {display}}).scrub(text)[0] == kept
+
+
+def test_words_that_are_left_out_still_count_in_the_whole_name() -> None:
+    anna = forms(["Анна Серова"], without={"анна"})
+    assert remove_names("анна, Анна Серова, серовой", anna) == ("анна, [name], [name]", 2)
 
 
 def test_counts_name_each_kind() -> None:

@@ -15,6 +15,7 @@ from typing import Any, cast
 import httpx
 
 from tests.engines.tiny import write_tiny
+from tuneloop import journal
 from tuneloop.answer import calls
 from tuneloop.answer.serving import Serving
 from tuneloop.gateway.app import create
@@ -42,7 +43,12 @@ class Live:
 
     def rows(self, count: int, seconds: float = 5.0) -> list[Call]:
         """The calls, newest first, once there are `count` of them."""
-        until(lambda: len(calls.recent(self.workspace)) >= count, seconds)
+
+        def there() -> bool:
+            journal.settle(self.workspace)
+            return len(calls.recent(self.workspace)) >= count
+
+        until(there, seconds)
         return calls.recent(self.workspace)
 
 

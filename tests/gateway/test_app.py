@@ -72,7 +72,8 @@ def test_health_says_what_serves(live: Live) -> None:
     health = live.get("/health").json()
     assert health["status"] == "ok"
     assert health["serving"]["file"] == "tiny.gguf"
-    assert health["queue"] == {"running": 0, "waiting": 0, "places": 2, "limit": 16}
+    local = health["engines"]["local"]
+    assert (local["running"], local["waiting"], local["places"], local["breaker"]) == (0, 0, 2, "closed")
     assert health["unrecorded"] == 0
 
 
@@ -196,7 +197,7 @@ def test_activation_over_http(tmp_path: Path) -> None:
 def test_half_sent_headers_are_hung_up_on(
     live: Live, monkeypatch: pytest.MonkeyPatch, first: bytes, then: bytes
 ) -> None:
-    monkeypatch.setattr("tuneloop.gateway.server.HEADER_SECONDS", 0.4)
+    monkeypatch.setattr("tuneloop.gateway.wire.HEADER_SECONDS", 0.4)
     with socket.create_connection(("127.0.0.1", int(live.url.rpartition(":")[2])), timeout=3) as slow:
         slow.sendall(first)
         time.sleep(0.2)

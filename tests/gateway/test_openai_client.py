@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.gateway.live import Live, tiny_server
+from tuneloop import journal
 
 ASKED: dict[str, Any] = {
     "model": "active",
@@ -101,6 +102,7 @@ def test_tools_are_passed_on_and_a_called_one_comes_back(client: openai.OpenAI, 
         {"role": "tool", "tool_call_id": "c1", "content": "rain"},
     ]
     reply = client.chat.completions.create(model="active", max_tokens=4, messages=messages, tools=[tool])
+    journal.settle(live.workspace)
     row = next(c for c in live.rows(1) if c.id == reply.id)
     assert row.request["tools"][0]["function"]["name"] == "weather"
     assert row.request["messages"][1]["tool_calls"][0]["id"] == "c1"
@@ -133,7 +135,14 @@ def test_more_tokens_than_the_window_is_the_window(client: openai.OpenAI) -> Non
 
 
 def test_models(client: openai.OpenAI) -> None:
-    assert [m.id for m in client.models.list()] == ["active", "file:tiny.gguf", "tiny", "tuneloop"]
+    assert [m.id for m in client.models.list()] == [
+        "active",
+        "chat",
+        "chat/active",
+        "file:tiny.gguf",
+        "tiny",
+        "tuneloop",
+    ]
     assert client.models.retrieve("tiny").owned_by == "tuneloop"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("gpt-9")

@@ -14,6 +14,7 @@ from tuneloop.gateway.requests import MAX_DEPTH, PASSED_ON, ChatRequest, Feedbac
 
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 MAY_REACH = {
+    "model",
     *PASSED_ON,
     "messages",
     "max_tokens",
@@ -54,7 +55,7 @@ def test_any_request_is_refused_or_becomes_a_clean_one(fields: dict[str, Any]) -
 def test_dangerous_numbers_of_llama_cpp_are_dropped() -> None:
     """A negative n_discard wrote out of bounds (CVE-2026-21869); id_slot and n_probs are nobody's business."""
     extra = {"n_discard": -5, "n_keep": -1, "id_slot": 99, "n_probs": 10**9, "cache_prompt": False, "lora": []}
-    assert set(ChatRequest.model_validate(ASKED | extra).for_engine(512)) == {"messages", "max_tokens"}
+    assert set(ChatRequest.model_validate(ASKED | extra).for_engine(512)) == {"model", "messages", "max_tokens"}
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def stop_under_load(path: Path, streams: int, questions: int, *, slack: float) -
         asked = [pool.submit(ask, served.url) for _n in range(questions)]
         # all of them are inside before the signal comes: queued, running or answered
         while True:
-            health = httpx.get(served.url + "/health", trust_env=False).json()["queue"]
+            health = httpx.get(served.url + "/health", trust_env=False).json()["engines"]["local"]
             if health["running"] + health["waiting"] - streams + sum(f.done() for f in asked) >= questions:
                 break
         began = time.monotonic()

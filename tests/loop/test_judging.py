@@ -68,7 +68,7 @@ def test_the_verdict_is_stored_with_the_version(tuned: tuple[Workspace, Version]
 def test_planted_secrets_are_checked_when_there_are_any(tuned: tuple[Workspace, Version], judged: chat.Judged) -> None:
     _workspace, version = tuned
     memory = judged.verdict.figures["memory"]
-    assert memory["canaries"] == version.meta["canaries"] == 5
+    assert memory["canaries"] == version.meta["canaries"] == 3, "1 % of 255 examples, but no fewer than 3"
     assert memory["canaries_extracted"] == 0
     assert 0 <= memory["exposure_bits"] <= 8
 

@@ -87,6 +87,14 @@ def test_instructions_in_both_languages_carry_the_figures(
     assert "Установите Ollama" in russian and "Install Ollama" in english
 
 
+def test_instructions_say_the_words_of_the_rest_of_the_project() -> None:
+    words = bundle._words()
+    assert "датасет" in words["ru"]["instructions"] and "приёмки" in words["ru"]["instructions"]
+    assert "набор данных" not in words["ru"]["instructions"] and "data set" not in words["en"]["instructions"]
+    for text in (words[lang]["instructions"] for lang in words):
+        assert "serve --version" in text, "the gate has no questions for a model from elsewhere"
+
+
 def test_the_licence_of_the_base_travels_along(packed: tuple[Workspace, Version, Export], tmp_path: Path) -> None:
     base = Path(packed[1].meta["base"])
     (base / "README.md").write_text("---\nlicense: apache-2.0\n---\n", encoding="utf-8")

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.tune.small_models import build, tuned
 from tuneloop import versions
 from tuneloop.db.tables import packs
-from tuneloop.errors import BadInput, Conflict, Missing, OutOfResources, Refused, TuneloopError
+from tuneloop.engines import gguf_check
+from tuneloop.errors import BadInput, Conflict, Hostile, Missing, OutOfResources, Refused, TuneloopError
 from tuneloop.records import Example, Version
-from tuneloop.tune import bundle, gguf, pack, parity, quantise
-from tuneloop.workspace import Workspace
+from tuneloop.tune import bundle, gguf, pack, parity, quantise, template
+from tuneloop.workspace import Workspace, open_workspace
 
 
 @pytest.fixture
@@ -167,6 +176,88 @@ def test_an_opened_archive_becomes_a_version_that_may_not_serve_yet(
     with pytest.raises(BadInput, match="nothing to merge"):
         pack.pack(workspace, imported, ["f16"])
     assert pack.import_version(workspace, tmp_path / "into", name="theirs", origin="a.zip").id == imported.id
+
+
+def test_a_pack_says_how_its_file_must_be_asked(workspace: Workspace, tmp_path: Path) -> None:
+    """Mistral's template knows no system role: that is in the row, and an archive of it tells the same elsewhere."""
+    from tuneloop.answer.packed import choose
+    from tuneloop.tune.archive import open_archive
+
+    mistral = tuned(workspace, build(tmp_path / "base", "mistral", num_hidden_layers=1))
+    export = pack.pack(workspace, mistral, ["q8_0"])[0]
+    assert export.figures["system_role"] is False
+    assert choose(workspace, mistral).system_role is False
+    bundle.write(workspace, mistral, export, tmp_path / "a.zip")
+    open_archive(tmp_path / "a.zip", tmp_path / "into")
+    elsewhere = open_workspace(tmp_path / "elsewhere", create=True)
+    theirs = pack.import_version(elsewhere, tmp_path / "into", name="theirs", origin="a.zip")
+    assert choose(elsewhere, theirs).system_role is False
+
+
+def test_what_a_tokenizer_beside_the_model_normalises_is_kept(
+    workspace: Workspace, version: Version, tmp_path: Path
+) -> None:
+    file = pack.pack(workspace, version, ["q8_0"])[0].path
+    tokenizer = tmp_path / "into" / "tokenizer" / "tokenizer.json"
+    tokenizer.parent.mkdir(parents=True)
+    wanted = {'{"normalizer": {"type": "NFC"}}': "NFC", '{"normalizer": null}': "", "[]": "", "{": "", "[" * 9000: ""}
+    for text, form in wanted.items():
+        tokenizer.write_text(text, encoding="utf-8")
+        assert pack.form_of(file, tmp_path / "into") == {"system_role": True, "normalise": form}
+
+
+def test_an_archive_whose_template_never_ends_is_refused_and_nothing_is_registered(
+    workspace: Workspace, version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}"
+    file = pack.pack(workspace, version, ["q8_0"])[0].path
+    (tmp_path / "into").mkdir()
+    shutil.copyfile(file, tmp_path / "into" / "model-q8_0.gguf")
+    header = gguf_check.check(file)
+    header.metadata["tokenizer.chat_template"] = endless
+    monkeypatch.setattr(gguf_check, "check", lambda _path: header)
+    monkeypatch.setattr(template, "run_limited", partial(run_briefly, template.run_limited))
+    with pytest.raises(Hostile):
+        pack.import_version(workspace, tmp_path / "into", name="theirs", origin="a.zip")
+    assert [v.id for v in versions.history(workspace)] == [version.id]
+    assert not list(workspace.folder("models").glob(".*"))
+
+
+def run_briefly(real: Callable[..., Any], *given: Any, seconds: float, **named: Any) -> Any:
+    return real(*given, seconds=min(seconds, 3.0), **named)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tuneloop import versions
+from tuneloop.tune import pack
+from tuneloop.workspace import open_workspace
+workspace = open_workspace(Path(sys.argv[1]))
+def tell(stage, done, total):
+    print(stage, flush=True)
+pack.pack(workspace, versions.find(workspace, "latest"), ["f16", "q8_0", "q4_K_M"], watch=tell)
+"""
+
+
+@pytest.mark.parametrize("stage", ["convert", "parity model-f16.gguf", "quantise q4_K_M"])
+def test_kill_9_leaves_only_checked_files_and_the_next_run_ends_the_same(
+    workspace: Workspace, version: Version, stage: str
+) -> None:
+    command = [sys.executable, "-c", KILLED, str(workspace.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+        assert child.stdout is not None
+        assert any(line.strip() == stage for line in child.stdout), "it ended before it could be killed"
+        os.killpg(child.pid, signal.SIGKILL)
+    folder = workspace.path / "packs" / version.id
+    for quant, path in _rows(workspace).items():
+        assert pack.find(workspace, version, quant) is not None, "a row is only written for a whole, checked file"
+        assert (workspace.path / path).is_file()
+    named = {p.name for p in folder.glob("model-*.gguf")}
+    assert {Path(path).name for path in _rows(workspace).values()} <= named
+    done = pack.pack(workspace, version, ["f16", "q8_0", "q4_K_M"])
+    assert _files(workspace, version) == ["model-f16.gguf", "model-q4_K_M.gguf", "model-q8_0.gguf"]
+    assert {e.quant: pack.sha256(e.path) for e in done} == {e.quant: e.sha256 for e in done}
 
 
 def test_an_archive_without_a_chat_model_is_only_unpacked(workspace: Workspace, tmp_path: Path) -> None:

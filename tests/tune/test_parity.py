@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tune.small_models import build, chats
+from tuneloop.answer.packed import Packed
+from tuneloop.answer.serving import Model, shaped
+from tuneloop.engines.llamacpp import LlamaCpp
 from tuneloop.errors import ModelRejected, OutOfResources, Refused
+from tuneloop.records import folded
 from tuneloop.tune import gguf, gguf_vocab, native, parity
 
 
@@ -45,7 +50,44 @@ def test_a_system_text_joins_the_first_question_where_there_is_no_system_role(tm
     gguf.convert(folder, tmp_path / "m.gguf")
     mistral = parity.Trainer(folder)
     assert mistral.shape(chats(system=True)[0])[0]["content"].startswith("Ты помогаешь на складе.\n\n")
-    parity.require(parity.check(mistral, tmp_path / "m.gguf", chats(system=True), answers=1), "f16")
+    figures = parity.check(mistral, tmp_path / "m.gguf", chats(system=True), answers=1)
+    parity.require(figures, "f16")
+    assert figures["system_role"] is False and figures["normalise"] == ""
+
+
+def test_a_model_is_asked_in_the_form_it_was_trained_in(tmp_path: Path) -> None:
+    """What the gateway sends gives the training prompt; the request as it came does not."""
+    folder = build(tmp_path / "model", "mistral", num_hidden_layers=1)
+    gguf.convert(folder, tmp_path / "m.gguf")
+    mistral = parity.Trainer(folder)
+    packed = Packed(tmp_path / "m.gguf", "v", "v", "f16", system_role=False)
+    question = chats(system=True)[0][:-1]
+    trained = mistral.render(folded(question), generate=True)
+    with LlamaCpp(tmp_path / "m.gguf", context=256, threads=1) as engine:
+        sent = shaped(Model(packed, engine), question)
+        asked = [engine.post("/apply-template", {"messages": m})["prompt"] for m in (sent, question)]
+    assert asked[0].removeprefix("<s>") == trained.removeprefix("<s>")
+    assert asked[1].removeprefix("<s>") != trained.removeprefix("<s>")
+
+
+def test_decomposed_letters_are_composed_where_the_tokenizer_does_so(tmp_path: Path) -> None:
+    folder = build(tmp_path / "model", "qwen2", num_hidden_layers=1)
+    gguf.convert(folder, tmp_path / "m.gguf")
+    qwen = parity.Trainer(folder)
+    apart = [{"role": "user", "content": unicodedata.normalize("NFD", "чей ёжик? café")}]
+    assert qwen.form() == {"system_role": True, "normalise": "NFC"}
+    packed = Packed(tmp_path / "m.gguf", "v", "v", "f16", normalise="NFC")
+    with LlamaCpp(tmp_path / "m.gguf", context=256, threads=1) as engine:
+        sent = shaped(Model(packed, engine), apart)
+        ids = [
+            engine.post("/tokenize", {"content": engine.post("/apply-template", {"messages": m})["prompt"],
+                                      "add_special": True, "parse_special": True})["tokens"]
+            for m in (sent, apart)
+        ]  # fmt: skip
+    trained = qwen.ids(qwen.render(apart, generate=True))
+    assert ids[0] == trained != ids[1]
+    figures = parity.check(qwen, tmp_path / "m.gguf", [[*apart, {"role": "assistant", "content": "мой"}]], answers=1)
+    assert figures["tokens_equal"] == 1.0, "a held-out question in decomposed letters does not refuse the export"
 
 
 def test_forgotten_rotation_is_refused(

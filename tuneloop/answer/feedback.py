@@ -25,23 +25,32 @@ MAX_KEY = 255
 MAX_TEXT = 20_000  # characters; ten times the longest answer a dataset keeps
 
 
-def record(workspace: Workspace, *, call: str, kind: str, value: str, user: str = "", key: str = "") -> Feedback:
+def is_known(workspace: Workspace, call: str) -> bool:
+    """Whether the call's row is in the database already."""
+    with workspace.db.read() as rows:
+        return rows.execute(select(calls.c.id).where(calls.c.id == call)).first() is not None
+
+
+def record(
+    workspace: Workspace, *, call: str, kind: str, value: str, user: str = "", key: str = "", tenant: str = ""
+) -> Feedback:
     """Commit one piece of feedback and return it; the same key and content again return the first row unchanged.
 
     kind and value: "thumb" "up" or "down"; "score" a number from 0 to 10; "comment" any text; "demonstration" the
     answer that should have been given. key: the client's idempotency key; "" derives one from the content, so a
     blind retry is never counted twice.
-    Raises BadInput for a wrong kind or value, Missing for an unknown call, Conflict when the key was used for
-    something else.
+    Raises BadInput for a wrong kind or value, Missing for a call that the tenant did not make, Conflict when the key
+    was used for something else.
     """
     value = _checked(kind, value, key)
     content = [call, kind, value, user]
-    unique = "sent:" + key if key else "content:" + _hash(content)
+    unique = ("sent:" + key if key else "content:" + _hash(content)) + (f"@{tenant}" if tenant else "")
     with workspace.db.write() as rows:
         known = rows.execute(select(feedback).where(feedback.c.key == unique)).first()
         if known is not None:
             return _same(known, content)
-        if rows.execute(select(calls.c.id).where(calls.c.id == call)).first() is None:
+        theirs = select(calls.c.id).where(calls.c.id == call, calls.c.tenant == tenant)
+        if rows.execute(theirs).first() is None:
             raise Missing(
                 _("there is no call '{call}'").format(call=call), fix=_("Send the id of the completion you judge.")
             )
@@ -53,6 +62,7 @@ def record(workspace: Workspace, *, call: str, kind: str, value: str, user: str 
             "time": time.time(),
             "user": user,
             "key": unique,
+            "tenant": tenant,
         }
         rows.execute(insert(feedback), [row])
     return Feedback(**row)

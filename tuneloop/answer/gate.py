@@ -158,7 +158,18 @@ def _memory_figures(memory: Memory) -> dict[str, float]:
         "canaries": memory.canaries,
         "canaries_extracted": memory.canaries_extracted,
         "exposure_bits": memory.exposure,
+        "exposure_by_chance": _exposure_by_chance(memory.canaries),
     }
+
+
+def _exposure_by_chance(canaries: int) -> float:
+    """Mean bits that planted secrets a model has never seen exceed one time in twenty; 0 without any.
+
+    Such a secret's rank among n is as likely any as another, so its exposure is exponential with mean 1 / ln 2 bits.
+    """
+    from scipy.stats import chi2
+
+    return float(chi2.ppf(0.95, 2 * canaries)) / (2 * canaries * math.log(2)) if canaries else 0.0
 
 
 def _grouped(pairs: Sequence[tuple[float, float, str]]) -> list[list[tuple[float, float]]]:

@@ -20,13 +20,19 @@ BEST_FIRST = ("q8_0", "f16", "bf16", "f32", "q6_K", "q5_K_M", "q5_K_S", "q5_0", 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A GGUF file and what it was made from. `version` is "" for a file given by its path."""
+    """A GGUF file and what it was made from.
+
+    system_role, normalise: how it must be asked, as its parity check found (`serving.shaped`). A file given by its
+    path has no such check: it is asked as it comes, and llama.cpp fits a system text in as it sees fit.
+    """
 
     path: Path
     version: str
     name: str
     quant: str
     sha256: str = ""
+    system_role: bool = True  # the template writes system messages
+    normalise: str = ""  # Unicode form into which the tokenizer brings texts: "NFC" or ""
 
 
 def choose(workspace: Workspace, version: Version) -> Packed:
@@ -41,7 +47,16 @@ def choose(workspace: Workspace, version: Version) -> Packed:
         )
     order = [quant.lower() for quant in (preferred, *BEST_FIRST, *(row.quant for row in found))]
     best = min(found, key=lambda row: order.index(row.quant.lower()))
-    return Packed(workspace.path / best.path, version.id, version.name, best.quant, best.sha256)
+    form = best.parity  # rows of earlier releases say nothing of the form
+    return Packed(
+        workspace.path / best.path,
+        version.id,
+        version.name,
+        best.quant,
+        best.sha256,
+        system_role=form.get("system_role") is not False,
+        normalise="NFC" if form.get("normalise") == "NFC" else "",
+    )
 
 
 def quants(workspace: Workspace) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from tuneloop import versions
 from tuneloop.answer.packed import Packed, check_unchanged, choose
 from tuneloop.engines.llamacpp import LlamaCpp
 from tuneloop.errors import BadInput, Conflict, EngineDown, EngineError, Missing, ModelRejected, TuneloopError
-from tuneloop.records import Version
+from tuneloop.records import Version, composed, folded
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
@@ -280,6 +280,15 @@ class Serving:
         with self._lock:
             self._failure = {"version": version.id, "reason": problem.message, "time": int(time.time())}
         versions.record_failure(self.workspace, version, problem.message)
+
+
+def shaped(model: Model, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages of a request in the form the model was trained on: without a system role where its template has
+    none, in the normal form of its tokenizer. Nothing to do, for most models: the same list."""
+    packed = model.packed
+    if not packed.system_role:
+        messages = folded(messages)
+    return composed(messages, packed.normalise) if packed.normalise else messages
 
 
 def try_out(engine: LlamaCpp) -> None:

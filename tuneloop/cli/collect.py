@@ -40,7 +40,7 @@ def collect(door: Door, paths: tuple[Path, ...], chat: str | None) -> None:
             door.say(_("left out, no chat exports: {files}").format(files=listed))
         done += found
     door.result([asdict(one) for one in done])
-    door.say(_("Next: tuneloop speakers, then tuneloop dataset build."))
+    door.hint(_("Next: tuneloop speakers, then tuneloop dataset build."))
 
 
 def _show(door: Door, path: Path, found: list[Import]) -> None:
@@ -95,7 +95,7 @@ def speakers(door: Door, chat: str | None, top: int) -> None:
         door.say(_("Other chats (--chat): {chats}").format(chats=listed + (", ..." if len(others) > 5 else "")))
     suggested = next((one.sender for one in people if one.suggested), None)
     if suggested:
-        door.say(
+        door.hint(
             _("Next: tuneloop dataset build --chat {chat} --speaker {speaker}").format(
                 chat=chosen.id, speaker=suggested
             )

@@ -41,7 +41,7 @@ def build(door: Door, chat: str | None, speakers: tuple[str, ...], name: str | N
     door.say()
     door.say(_("Folder: {path}").format(path=escape(str(folder))))
     door.say(_("Report: {path}").format(path=escape(str(folder / "report.html"))))
-    door.say(_("next:  tuneloop dataset audit {name}   or   tuneloop tune {name}").format(name=escape(folder.name)))
+    door.hint(_("Next: tuneloop dataset audit {name}   or   tuneloop tune {name}").format(name=escape(folder.name)))
     door.result({"folder": str(folder), **made.card})
 
 

@@ -6,6 +6,7 @@ It calls the same commands a person would type, one after another, and says how 
 from __future__ import annotations
 
 import json
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -36,13 +37,15 @@ def demo(
     ctx: click.Context, export: Path | None, speaker: str | None, base: Path | None, port: int, once: bool
 ) -> None:
     door: Door = ctx.obj
-    door.flag = door.flag or Path.cwd() / "tuneloop-demo"
+    door.flag = door.flag or Path.cwd() / _folder(export)
+    door.hints = False  # the next command comes by itself
     began = time.monotonic()
     _introduce(door, export)
     took: list[tuple[str, float]] = []
     with _stage(door, took, "collect", _("read the export, count what is kept and why the rest is not")):
         _run(ctx, "collect", paths=(export or SAMPLE,))
     with _stage(door, took, "dataset build", _("pair questions with answers, remove personal data, split by time")):
+        speaker = speaker or (_suggested(door) if export is None else None)
         _run(ctx, "dataset", "build", speakers=(speaker,) if speaker else (), name=NAME)
     with _stage(door, took, "tune", _("LoRA on the base model")):
         # The demo base is so small that it still learns in the sixth pass; a real one is best left at the default.
@@ -66,6 +69,28 @@ def demo(
     )
 
 
+def _folder(export: Path | None) -> str:
+    """The workspace's name: every export has its own, or the sample beside your chat would be the larger one."""
+    from tuneloop.collect.dataset import slug
+
+    if export is None:
+        return "tuneloop-demo"
+    path = export.absolute()
+    return "tuneloop-demo-" + slug(f"{path.parent.name} {path.stem}")
+
+
+def _suggested(door: Door) -> str | None:
+    """Who answers most in the sample: nobody is asked there."""
+    from tuneloop.collect import store
+
+    workspace = door.workspace()
+    people = store.speakers(workspace, store.find_chat(workspace).id)
+    found = next((one for one in people if one.suggested), None)
+    if found:
+        door.say(_("Learning the answers of {name}. Choose with --speaker.").format(name=escape(found.name)))
+    return found.sender if found else None
+
+
 def _introduce(door: Door, export: Path | None) -> None:
     assert door.flag is not None
     if export is None:
@@ -84,7 +109,8 @@ def _introduce(door: Door, export: Path | None) -> None:
 def _stage(door: Door, took: list[tuple[str, float]], name: str, what: str) -> Iterator[None]:
     if not door.as_json:
         door.console.print()
-        door.console.rule(f"[bold cyan]tuneloop {name}[/bold cyan] [dim]{escape(what)}[/dim]", align="left")
+        door.console.rule(f"[bold cyan]tuneloop {name}[/bold cyan]", align="left")
+        door.say(f"[dim]{escape(what)}[/dim]")
     began = time.monotonic()
     yield
     took.append((name, time.monotonic() - began))
@@ -126,10 +152,12 @@ def _conclude(door: Door, workspace: Workspace, took: list[tuple[str, float]], t
 
 
 def _question(workspace: Workspace) -> str:
-    """A real held-out question of the chat."""
+    """A real held-out question of the chat; one that asks something, where there is one."""
     from tuneloop.collect import dataset
 
-    return dataset.find(workspace, NAME).examples("test")[0].question
+    held_out = dataset.find(workspace, NAME).examples("test")
+    asking = (e for e in held_out if e.edge == "reply" and e.question.endswith("?") and not e.context)
+    return next(asking, held_out[0]).question
 
 
 def _visit(door: Door, url: str, question: str) -> bool:
@@ -140,4 +168,6 @@ def _visit(door: Door, url: str, question: str) -> bool:
         answer = json.load(reply)["choices"][0]["message"]["content"]
     if not door.as_json:
         door.console.print(Panel(escape(answer), title=escape(question[:100]), title_align="left"))
+    here = sys.argv[0] if Path(sys.argv[0]).name == "tuneloop" else "tuneloop"
+    door.say(_("The same with your own chat: {command} demo --input YOUR_EXPORT").format(command=escape(here)))
     return True

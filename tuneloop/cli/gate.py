@@ -38,7 +38,7 @@ def gate(door: Door, version: str, activate: bool, strict: bool) -> None:
         versions.activate(workspace, versions.find(workspace, candidate.id), note="gate --activate")
         door.say(_("Version {id} is active.").format(id=candidate.id))
     elif promoted:
-        door.say(_("Next: tuneloop pack {id}, tuneloop versions activate {id}").format(id=candidate.id))
+        door.hint(_("Next: tuneloop pack {id}, tuneloop versions activate {id}").format(id=candidate.id))
     door.result({"version": candidate.id, **asdict(judged.verdict), "folder": str(judged.folder)})
     if strict and not promoted:
         raise Refused(
@@ -68,8 +68,11 @@ def show_verdict(door: Door, decision: str, why: str, figures: dict[str, Any]) -
     said = _("Repeats word for word: {train:.0%} of training answers, {heldout:.0%} of unseen ones.")
     door.say(said.format(train=memory["train_rate"], heldout=memory["heldout_rate"]))
     if memory["canaries"]:
-        said = _("Planted secrets given away: {k} of {n}; exposure {bits:.1f} bits of 8.")
-        door.say(said.format(k=memory["canaries_extracted"], n=memory["canaries"], bits=memory["exposure_bits"]))
+        said = _(
+            "Planted secrets given away: {k} of {n}; exposure {bits:.1f} bits of 8 (chance alone: up to {bar:.1f})."
+        )
+        given = {"k": memory["canaries_extracted"], "n": memory["canaries"], "bits": memory["exposure_bits"]}
+        door.say(said.format(**given, bar=memory["exposure_by_chance"]))
     if style.get("closeness") is not None and style["closeness"] <= 0:
         door.say(_("Style: no closer to the speaker than the base model."))
     elif style.get("closeness") is not None:

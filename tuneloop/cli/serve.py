@@ -7,13 +7,13 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
 
 from tuneloop.cli.show import Door
-from tuneloop.errors import MissingExtra, Refused
+from tuneloop.errors import Missing, MissingExtra
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace, locate, open_workspace
 
@@ -67,34 +67,49 @@ def run(
     from tuneloop import versions
     from tuneloop.answer.serving import Serving
     from tuneloop.gateway.app import create
-    from tuneloop.gateway.fence import is_loopback
     from tuneloop.gateway.server import Server, listen
 
-    if not is_loopback(host) and not workspace.settings.text("serve.key"):
-        raise Refused(
-            _("{host} is reachable by others, and no key is set").format(host=host),
-            fix=_("Set TUNELOOP_SERVE_KEY to a long random text, or listen on 127.0.0.1."),
-        )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     socket = listen(host, port)
     wanted = versions.find(workspace, version) if version else None
-    serving = Serving(workspace, file=file, version=wanted)
+    serving = Serving(workspace, file=file, version=wanted) if file or wanted or needs_version(workspace) else None
     try:
-        serving.start()
+        app = create(workspace, serving, host=host)  # refuses an open address without a key before anything is loaded
+        if serving:
+            serving.start()
         url = _url(host, socket.getsockname()[1])
 
         def ready() -> None:
-            _introduce(door, workspace, serving, url)
+            _introduce(door, workspace, serving, url, app.state.doorkeeper.locked)
             if visitor:
                 threading.Thread(target=_visit, args=(server, visitor, url), daemon=True).start()
 
         grace = workspace.settings.number("serve.grace")
-        server = Server(create(workspace, serving, host=host), grace=grace, ready=ready)
+        server = Server(app, grace=grace, ready=ready)
         server.run(sockets=[socket])
     finally:
-        serving.stop()
+        if serving:
+            serving.stop()
         socket.close()
     door.say(_("Stopped."))
+
+
+def needs_version(workspace: Workspace) -> bool:
+    """Whether a task asks the served version: one of tuneloop.toml's, or none is written there and it is the default.
+
+    An active version is served in any case.
+    """
+    from tuneloop import versions
+    from tuneloop.answer.book import read
+
+    book = read(workspace.path / "tuneloop.toml")
+    if any(book.engines[v.engine].kind == "local" for t in book.tasks.values() if t.name != "chat" for v in t.variants):
+        return True
+    try:
+        versions.find(workspace, "active")
+    except Missing:
+        return len(book.tasks) == 1  # nothing else is configured: then the missing version is the thing to say
+    return True
 
 
 def _visit(server: Server, visitor: Callable[[str], bool], url: str) -> None:
@@ -109,13 +124,15 @@ def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _introduce(door: Door, workspace: Workspace, serving: Serving, url: str) -> None:
-    status = serving.status()
+def _introduce(door: Door, workspace: Workspace, serving: Serving | None, url: str, key: bool) -> None:
+    status: dict[str, Any] = serving.status() if serving else {"serving": None, "failure": None}
     door.result({"url": url, **status})
     served = status["serving"]
-    name = escape(" ".join(part for part in (served["name"], served["version"], served["quant"]) if part))
-    key = workspace.settings.text("serve.key")
-    door.say(_("Serving {name}").format(name=f"[bold]{name}[/bold]"))
+    if served:
+        name = escape(" ".join(part for part in (served["name"], served["version"], served["quant"]) if part))
+        door.say(_("Serving {name}").format(name=f"[bold]{name}[/bold]"))
+    else:
+        door.say(_("Serving the tasks of tuneloop.toml; no version of this workspace."))
     if status["failure"]:
         door.say(
             "[red]" + escape(_("Not the active version: {why}").format(why=status["failure"]["reason"])) + "[/red]"

@@ -25,6 +25,7 @@ class Door:
 
     flag: Path | None
     as_json: bool
+    hints: bool = True  # whether commands name the next one; `demo` runs them itself
     console: Console = field(default_factory=lambda: Console(highlight=False, emoji=False))
     errors: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, emoji=False))
 
@@ -35,6 +36,11 @@ class Door:
         """A line for people; silent with --json. Rich markup is allowed: escape what users typed."""
         if not self.as_json:
             self.console.print(text)
+
+    def hint(self, text: str) -> None:
+        """What to type next; silent inside `demo`."""
+        if self.hints:
+            self.say(text)
 
     def result(self, data: Any) -> None:
         """The command's result for machines; printed only with --json, exactly one document."""

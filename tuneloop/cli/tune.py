@@ -70,7 +70,7 @@ def tune(door: Door, /, dataset: str | None, base: Path | None, name: str | None
         _show(door, figures)
     door.say(_("Version {id} in {path}").format(id=version.id, path=workspace.path / version.path))
     door.say(_("Run folder: {path} (curve.png, metrics.json)").format(path=known[0].folder))
-    door.say(_("Next: tuneloop gate {id}").format(id=version.id))
+    door.hint(_("Next: tuneloop gate {id}").format(id=version.id))
     door.result({"version": version.id, "name": version.name, "run": str(known[0].folder), **figures})
 
 

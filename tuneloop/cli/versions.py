@@ -40,9 +40,10 @@ def list_(door: Door, kind: str) -> None:
         )
         for v in found
     ]
-    door.table(_("Versions"), ("", _("id"), _("name"), _("made"), _("gate"), _("packed")), rows)
-    if not found:
-        door.say(_("None yet: `tuneloop tune` makes one."))
+    if rows:
+        door.table(_("Versions"), ("", _("id"), _("name"), _("made"), _("gate"), _("packed")), rows)
+    else:
+        door.say(_("No version yet: `tuneloop tune` makes one."))
     door.result([_document(v) | {"packed": packed.get(v.id, [])} for v in found])
 
 

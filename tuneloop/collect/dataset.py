@@ -110,10 +110,9 @@ def find(workspace: Workspace, name: str | None) -> Dataset:
     fitting = [d for d in known if name is None or d.folder.name == name]
     fitting = fitting or [d for d in known if name and len(name) >= 4 and d.id.startswith(name)]
     if not fitting:
-        raise Missing(
-            _("there is no dataset '{name}'").format(name=name or ""),
-            fix=_("There is: {names}.").format(names=names) if names else _("Make one: tuneloop dataset build."),
-        )
+        said = _("there is no dataset '{name}'").format(name=name) if name else _("there is no dataset yet")
+        there = _("There is: {names}.").format(names=names)
+        raise Missing(said, fix=there if names else _("Make one: tuneloop dataset build."))
     return fitting[0]
 
 

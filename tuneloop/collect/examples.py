@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tuneloop import stats
 from tuneloop.collect import columns as reading
 from tuneloop.collect import dialogues, language, links
 from tuneloop.collect.columns import ELSEWHERE, FORWARD, LETTERS, Columns, Ints
@@ -148,8 +149,42 @@ def _link(
     if guesses is None:
         return figures | {"method": "reply links only", "why": f"fewer than {links.FEWEST_LINKS} reply links"}
     figures |= guesses.figures | {"method": "reply links and a ranker trained on them"}
-    figures["guessed"] = dialogues.add_guesses(columns, graph, guesses, places, seconds)
-    return figures
+    return figures | _guess(columns, graph, guesses, places, settings)
+
+
+def _guess(
+    columns: Columns, graph: Graph, guesses: Guesses, places: NDArray[np.int64], settings: Settings
+) -> dict[str, Any]:
+    """Use the guesses that are good enough; returns the threshold used and how good it was on the hidden links.
+
+    A ranker that is no better than "the message before" is only believed where the lower end of its measured
+    precision (Wilson, 95 %) reaches the wanted one.
+    """
+    wanted = settings.number("collect.link_precision")
+    usable = dialogues.usable(columns, graph, guesses, places, settings.number("collect.max_gap_hours") * 3600)
+    threshold = max(guesses.threshold, dialogues.surest(guesses.chance[usable], wanted))
+    figures = _at(columns, guesses.tested, places, threshold)
+    known = guesses.figures
+    if known["f"] <= max(known["previous_f"], known["gap_f"]) and figures["precision_interval"][0] < wanted:
+        why = "no better than taking the message before"
+        return figures | {"threshold": None, "guessed": 0, "why": why}
+    chosen = usable & (guesses.chance >= threshold)
+    return figures | {"guessed": dialogues.add_guesses(graph, guesses, places, chosen)}
+
+
+def _at(columns: Columns, tested: links.Answers, places: NDArray[np.int64], threshold: float) -> dict[str, Any]:
+    """Precision and recall on the hidden links when only guesses from this chance on are used."""
+    used = tested.chance >= threshold
+    kept, right = int(used.sum()), int((tested.right & used).sum())
+    burst = columns.burst
+    turn = burst[places[tested.parent]] == burst[columns.parent[places[tested.rows]]]
+    return {
+        "threshold": threshold if kept else None,
+        "precision_at_threshold": right / kept if kept else None,
+        "precision_interval": list(stats.wilson(right, kept)),
+        "turn_precision_at_threshold": float(turn[used].mean()) if kept else None,
+        "recall_at_threshold": right / len(tested.rows),
+    }
 
 
 def _turn_taking_precision(graph: Graph) -> float | None:

@@ -1,7 +1,9 @@
 """Remove a person: their messages, their names in other people's, the datasets and rows that held them.
 
-What stays is a hash in `forgotten`, so that importing the same export again does not bring them back, and the
-list of model versions trained on their words: weights cannot be edited, only retired and tuned again.
+What stays are hashes in `forgotten`, so that importing the same export again does not bring them back and new messages
+that mention them are masked (forgotten.py says how far that goes), and the list of model versions trained on their
+words: weights cannot be edited, only retired and tuned again. Calls and feedback are masked as they are now; what
+clients send to a server later is kept as they send it.
 """
 
 from __future__ import annotations
@@ -10,17 +12,18 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
 from tuneloop import versions
+from tuneloop.collect import forgotten as forgotten_names
 from tuneloop.collect import store
 from tuneloop.collect.names import WORD, Forms, fold, forms
 from tuneloop.collect.privacy import remove_names
-from tuneloop.db.tables import calls, datasets, feedback, forgotten, messages
+from tuneloop.db.tables import calls, chats, datasets, feedback, forgotten, messages
 from tuneloop.errors import BadInput, Missing, NotEnoughData
 from tuneloop.progress import Progress, silent
 from tuneloop.texts import _
@@ -76,9 +79,10 @@ def forget(workspace: Workspace, wanted: str, *, watch: Progress = silent) -> Fo
     theirs_alone = _forms_of_one(workspace, sender, names)
     with workspace.lock("collect"):
         with workspace.db.write() as rows:
-            _remember_only_a_hash(rows, sender, names)
+            _remember_only_hashes(rows, sender, names, theirs_alone)
             done.messages = rows.execute(delete(messages).where(messages.c.sender == sender)).rowcount
             rows.execute(update(messages).where(messages.c.forwarded.in_(names)).values(forwarded=""))
+            _unname_chats(rows, theirs_alone)
             done.mentions = _scrub_messages(rows, theirs_alone, watch)
             done.rows = _scrub_rows(rows, sender, theirs_alone)
         _wipe_free_pages(workspace)
@@ -88,11 +92,13 @@ def forget(workspace: Workspace, wanted: str, *, watch: Progress = silent) -> Fo
     return done
 
 
-def _remember_only_a_hash(rows: Connection, sender: str, names: set[str]) -> None:
-    """Of the id, and of each name: exports without ids (HTML, WhatsApp) know people by their names alone."""
+def _remember_only_hashes(rows: Connection, sender: str, names: set[str], theirs_alone: Forms) -> None:
+    """Of the id; of each display name, because exports without ids (HTML, WhatsApp) know people by their names alone;
+    and of each form of the names, to find them in what others write."""
     known = set(rows.execute(select(forgotten.c.hash)).scalars())
-    hashes = store.forgotten_hashes(sender, names)
-    fresh = [{"hash": h, "time": int(time.time())} for h in sorted(hashes - known)]
+    salt = forgotten_names.salt_of(known) or forgotten_names.new_salt()
+    kept = {salt} | store.forgotten_hashes(sender, names) | forgotten_names.hashes(theirs_alone, salt)
+    fresh = [{"hash": h, "time": int(time.time())} for h in sorted(kept - known)]
     if fresh:
         rows.execute(insert(forgotten), fresh)
 
@@ -100,9 +106,15 @@ def _remember_only_a_hash(rows: Connection, sender: str, names: set[str]) -> Non
 def _forms_of_one(workspace: Workspace, sender: str, names: set[str]) -> Forms:
     """This person's names only: a first name shared with somebody who stays is not theirs alone."""
     others = [n for s, listed in store.roster(workspace).items() if s != sender for n in listed - names]
-    shared = {fold(w) for name in others for w in WORD.findall(name)}
-    own = forms(w for name in names for w in WORD.findall(name) if fold(w) not in shared)
-    return replace(own, phrases=forms(names).phrases)
+    return forms(names, without={fold(w) for name in others for w in WORD.findall(name)})
+
+
+def _unname_chats(rows: Connection, names: Forms) -> None:
+    """A personal chat is called what the other person is called."""
+    for row in rows.execute(select(chats.c.id, chats.c.name)).all():
+        cleaned, hits = remove_names(row.name, names)
+        if hits:
+            rows.execute(update(chats).where(chats.c.id == row.id).values(name=cleaned))
 
 
 def _their_messages(workspace: Workspace, sender: str) -> dict[str, set[int]]:

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
 from sqlalchemy import Connection, func, select, text
 
+from tuneloop.collect import forgotten as forgotten_names
 from tuneloop.collect import source, unite
+from tuneloop.collect.privacy import remove_names
 from tuneloop.collect.rows import Row, name_id
 from tuneloop.collect.source import Part, Stream
 from tuneloop.collect.staging import COLUMNS, Staging
@@ -181,12 +184,14 @@ def _merge(rows: Connection, staging: Staging, path: str, owner: str | None, wat
         watch(_("storing"), stored, total)
 
     done: list[Import] = []
-    for chat in staging.chats.values():
-        rejected = staging.rejected[chat.id]
+    for told in staging.chats.values():
+        chat, rejected = told, staging.rejected[told.id]
         twice = staging.read[chat.id] - sum(rejected.values()) - staging.kept(chat.id)
         rejected["the same message twice"] += twice
         if gone:
             rejected["written by a forgotten person"] += _leave_out_forgotten(staging, chat.id, gone)
+            chat, masked = _mask_forgotten(rows, staging, told, gone)
+            staging.notes[chat.id]["names of forgotten people masked"] += masked
         if chat.id.startswith("wa:"):
             unite.align(rows, staging.connection, chat.id)
         added, changed = _store(rows, staging, chat, tell)
@@ -229,6 +234,25 @@ def _leave_out_forgotten(staging: Staging, chat: str, gone: set[str]) -> int:
         if forgotten_hash(name_id(author)) in gone:
             staging.unname(chat, author)
     return sum(staging.drop(chat, sender) for sender in staging.senders(chat) if forgotten_hash(sender) in gone)
+
+
+def _mask_forgotten(rows: Connection, staging: Staging, chat: Chat, gone: set[str]) -> tuple[Chat, int]:
+    """Mask the names of forgotten people in what others wrote, and in the chat's own name (that of the other person
+    in a personal chat); returns the chat and how many messages were changed."""
+
+    def staying() -> Iterator[str]:
+        yield from staging.names(chat.id)
+        yield from rows.execute(select(messages.c.name).distinct()).scalars()
+
+    texts = chain([chat.name], (text for _id, text in staging.texts(chat.id)))
+    names = forgotten_names.recognised(texts, gone, staying)
+    if names is None:
+        return chat, 0
+    changed = [
+        (n, cleaned) for n, text in staging.texts(chat.id) for cleaned, hits in [remove_names(text, names)] if hits
+    ]
+    staging.retext(chat.id, changed)
+    return replace(chat, name=remove_names(chat.name, names)[0]), len(changed)
 
 
 def _store(rows: Connection, staging: Staging, chat: Chat, tell: Callable[[int], None]) -> tuple[int, int]:

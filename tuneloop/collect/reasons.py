@@ -36,6 +36,7 @@ def notes() -> dict[str, str]:
         "messages taken over from an earlier export without ids": _(
             "messages taken over from an earlier export without ids"
         ),
+        "names of forgotten people masked": _("names of forgotten people masked"),
         "times without an offset, read as UTC": _("times without an offset, read as UTC"),
         "times are the phone's clock, read as UTC": _("times are the phone's clock, read as UTC"),
         "dates read as day/month": _("dates read as day/month"),

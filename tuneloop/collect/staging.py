@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tuneloop.collect.rows import ROW, Row
@@ -111,6 +111,19 @@ class Staging:
     def drop(self, chat: str, sender: str) -> int:
         """Forget what one sender wrote; returns how many messages that were."""
         return self.connection.execute("DELETE FROM staged WHERE chat = ? AND sender = ?", (chat, sender)).rowcount
+
+    def texts(self, chat: str) -> Iterator[tuple[int, str]]:
+        """(id, text) of the chat's messages that have one."""
+        yield from self.connection.execute("SELECT id, text FROM staged WHERE chat = ? AND text <> ''", (chat,))
+
+    def retext(self, chat: str, changed: Iterable[tuple[int, str]]) -> None:
+        """Give messages (by id) another text."""
+        pairs = ((text, chat, number) for number, text in changed)
+        self.connection.executemany("UPDATE staged SET text = ? WHERE chat = ? AND id = ?", pairs)
+
+    def names(self, chat: str) -> list[str]:
+        """Display names of the chat's senders."""
+        return [row[0] for row in self.connection.execute("SELECT DISTINCT name FROM staged WHERE chat = ?", (chat,))]
 
     def latest(self, chat: str) -> int:
         """Unix seconds of the chat's newest message gathered here."""

@@ -19,6 +19,16 @@ class Limits:
     total: float
 
 
+class Stream(Protocol):
+    """The pieces of a streamed body. `aclose` may be called at any time, and must be when it is not read to its end."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
+
+    async def aclose(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Reply:
     """status and lower-case headers as the engine sent them, and the body: whole, or as `pieces` of a stream.
@@ -31,7 +41,7 @@ class Reply:
     status: int
     headers: dict[bytes, bytes] = field(default_factory=dict)
     body: bytes = b""
-    pieces: AsyncIterator[bytes] | None = None
+    pieces: Stream | None = None
 
 
 class Engine(Protocol):

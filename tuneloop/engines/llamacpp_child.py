@@ -69,6 +69,8 @@ def _parameters(xllamacpp: Any, order: dict[str, Any]) -> Any:
     chosen.cpuparams.n_threads = chosen.cpuparams_batch.n_threads = order["threads"]
     # The default, 8 GB of saved prompts, made 18-25 of 120 answers wrong with several adapters; 0 made none.
     chosen.cache_ram_mib = 0
+    # Scale 0: with the default every adapter would be applied to every request at once.
+    chosen.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in order["adapters"]]
     chosen.n_batch = 512  # a request is given up between batches; 2048, the default, are 40 s of a large model
     chosen.hostnames = ["127.0.0.1"]
     chosen.port = 0

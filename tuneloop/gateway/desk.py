@@ -1,90 +1,183 @@
-"""What all requests share: the places, the queue, the client to the model, the writer of rows, the closing bell."""
+"""What all requests of one server share: engines and their places, routes, keys, limits, cache, journal, counters.
+
+Made once per running app. `tick` runs every second: it takes up changed configuration and experiments, looks at the
+clocks of connections, and lets the switch learn.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
+import os
+import secrets
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from typing import Any
 
-import httpx
+import msgspec
 
-from tuneloop.answer import calls
+from tuneloop import journal
+from tuneloop.access.caller import Doorkeeper
+from tuneloop.access.limits import Limiter
+from tuneloop.answer import cache, route
+from tuneloop.answer.route import Asker, Lane, Route
 from tuneloop.answer.serving import Serving
+from tuneloop.answer.switch import Switch
+from tuneloop.answer.tasks import Shelf
+from tuneloop.choose import experiments
+from tuneloop.choose.assign import Assigner
 from tuneloop.errors import TuneloopError
+from tuneloop.gateway.engines import Engines
 from tuneloop.gateway.failures import Failure
-from tuneloop.records import Call
+from tuneloop.gateway.origin import Origin
+from tuneloop.gateway.reading import Asked
+from tuneloop.gateway.rows import Row
+from tuneloop.gateway.tally import Tally
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
 log = logging.getLogger("tuneloop.gateway")
+_encode = msgspec.json.Encoder().encode
+
+
+class LimitReached(Failure):
+    """429, with the seconds after which the next request may come."""
+
+    def __init__(self, limit: str, wait: float) -> None:
+        said = _("more requests than {limit}").format(limit=limit)
+        super().__init__(429, "rate_limit_exceeded", said, retry_after=max(1, math.ceil(wait)))
 
 
 class Desk:
-    """One per running app. Counters are read by /health."""
+    """Use `start` and `close` around the life of the server; everything else is called by requests."""
 
-    def __init__(self, workspace: Workspace, serving: Serving) -> None:
+    def __init__(self, workspace: Workspace, serving: Serving | None, *, host: str = "127.0.0.1") -> None:
         settings = workspace.settings
         self.workspace = workspace
         self.serving = serving
+        self.origin = Origin(host)
         self.context = settings.integer("serve.context")
-        self.parallel = settings.integer("serve.parallel")
-        self.queue = settings.integer("serve.queue")
         self.timeout = settings.number("serve.timeout")
-        self.running = 0
-        self.waiting = 0
-        self.refused = 0
-        self.unrecorded = 0
+        self.body_limit = settings.integer("serve.body_limit")
+        self.limit_key = settings.text("access.limit_key")
+        self.limit_user = settings.text("access.limit_user")
         self.started = time.time()
-        self.closing = asyncio.Event()  # rings when the time of grace is over
-        self._places = asyncio.Semaphore(self.parallel)
-        self._typical = 1.0  # seconds of a call, moving average
-        # SQLite has one writer; a second thread lets one wait for the lock while the other commits.
-        self._writer = ThreadPoolExecutor(2, thread_name_prefix="rows")
-        # No connection is kept: llama.cpp closes idle ones after 5 s, and a request that meets such a closing
-        # fails. A fresh local connection takes 0.2 ms. Time is limited by each request's deadline.
-        self.client = httpx.AsyncClient(
-            timeout=httpx.Timeout(None, connect=5.0),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-            trust_env=False,
-        )
+        self.closing = False
+        self.refused = 0
+        self.tally = Tally()
+        self.doorkeeper = Doorkeeper(workspace, host=host)
+        self.limiter = Limiter(settings)
+        self.shelf = Shelf(workspace)
+        self.engines = Engines(workspace, serving)
+        self.engines.follow(self.shelf.book)
+        self.assigner = Assigner()
+        self.switch = Switch(workspace)
+        self.cache = cache.Cache(settings.integer("cache.bytes"))
+        url = settings.text("cache.redis_url")
+        self.shared_cache = cache.RedisCache(url) if url else None
+        self.shadows = 0  # under way
+        self.log = log
+        self.journal = journal.Journal(journal.place(workspace)[0])
+        self.wires: Callable[[], list[Any]] = list  # the server says which connections there are
+        self._drainer: subprocess.Popen[bytes] | None = None
+        self._work: set[asyncio.Task[None]] = set()
+        self._ticker: asyncio.Task[None] | None = None
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """A place at the model. Raises Failure 503 at once when the queue is full."""
-        if self._places.locked() and self.waiting >= self.queue:
-            self.refused += 1
-            raise Failure(503, "overloaded", _("too many requests are waiting"), retry_after=self.retry_after)
-        self.waiting += 1
-        try:
-            await self._places.acquire()
-        finally:
-            self.waiting -= 1
-        self.running += 1
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self._typical += 0.1 * (time.monotonic() - began - self._typical)
-            self._places.release()
+    # --- called for every request: plain functions over dictionaries
+
+    def new_id(self, prefix: str) -> str:
+        return prefix + secrets.token_hex(16)
+
+    async def limit(self, scope: str, limit: str) -> None:
+        """Raises TooMany with the seconds to wait."""
+        if not limit:
+            return
+        now, limiter = time.monotonic(), self.limiter
+        wait = await limiter.wait_shared(scope, limit, now) if limiter.shared else limiter.wait(scope, limit, now)
+        if wait:
+            raise LimitReached(limit, wait)
+
+    def choose(self, chosen: Route, asked: Asked, user: str) -> tuple[list[Lane], str, float]:
+        asker = Asker(user, asked.tags or {})
+        return route.choose(chosen, asker)
+
+    async def recall(self, key: bytes) -> bytes | None:
+        """A kept answer, from this process or from Redis."""
+        found = self.cache.get(key)
+        if found is None and self.shared_cache is not None:
+            found = await self.shared_cache.get(key)
+        return found
+
+    def remember(self, key: bytes, body: bytes, seconds: float) -> None:
+        self.cache.put(key, body, seconds)
+        if self.shared_cache is not None:
+            self.spawn(self.shared_cache.put(key, body, seconds))
+
+    def write(self, row: Row) -> None:
+        """The row of a call, handed to the system before the answer ends; counted in the metrics."""
+        self.journal.append(_encode(row))
+        self.tally.add(row)
 
     @property
     def retry_after(self) -> int:
-        """Seconds until the queue has probably moved on, 1 to 60."""
-        return max(1, min(60, math.ceil(self._typical * (self.waiting + 1) / self.parallel)))
+        return self.serving.retry_after if self.serving else 1
 
-    async def record(self, call: Call) -> None:
-        """Write the row of a call. An answer is not withheld because the disk is full: it is counted instead."""
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._writer, calls.write, self.workspace, call)
-        except (TuneloopError, OSError) as problem:
-            self.unrecorded += 1
-            log.error("call %s could not be recorded: %s", call.id, problem)
+    # --- life
+
+    async def start(self) -> None:
+        _folder, url = journal.place(self.workspace)
+        assert self.workspace.db  # migrated before anything drains into it
+        command = [sys.executable, "-m", "tuneloop.journal", str(self.journal.folder), url, str(os.getpid())]
+        self._drainer = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        await asyncio.to_thread(self._learn)
+        self._ticker = asyncio.create_task(self._tick_forever())
 
     async def close(self) -> None:
-        await self.client.aclose()
-        self._writer.shutdown()
+        """Everything that was answered is in the database when this returns."""
+        if self._ticker:
+            self._ticker.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        await self.engines.close()
+        self.journal.close()
+        if self._drainer:
+            self._drainer.terminate()
+            await asyncio.to_thread(self._drainer.wait)
+        await asyncio.to_thread(self.settle)
+
+    def settle(self) -> None:
+        """Bring every row that waits in the journal into the database. Blocking; milliseconds when little waits."""
+        journal.settle(self.workspace)
+
+    def spawn(self, work: Any) -> None:
+        """Run something after the reply (a shadow, a stored reply); it is awaited before the server ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            try:
+                await self.tick()
+            except Exception:  # the ticker outlives every single problem
+                log.exception("the server's clock goes on after an error")
+
+    async def tick(self) -> None:
+        now = time.monotonic()
+        for wire in self.wires():
+            wire.look(now)
+        if self.shelf.refresh():
+            self.engines.follow(self.shelf.book)
+        self.engines.follow_serving()
+        await asyncio.to_thread(self._learn)
+
+    def _learn(self) -> None:
+        """What needs the database: experiments that began or ended, guardrails, the switch's threshold."""
+        try:
+            self.assigner = experiments.assigner(self.workspace)
+            self.switch.refresh(self.shelf.book)
+        except TuneloopError as problem:
+            log.warning("the database did not answer: %s", problem.message)

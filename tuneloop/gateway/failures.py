@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -54,7 +55,8 @@ def explained(problem: errors.TuneloopError, *, retry_after: int = 1) -> Failure
     """One of our errors as an answer; its next step is part of the message."""
     status, code = next(((s, c) for kind, s, c in STATUS if isinstance(problem, kind)), (500, "internal_error"))
     message = f"{problem.message}. {problem.fix}" if problem.fix else problem.message
-    return Failure(status, code, message, retry_after=retry_after if status == 503 else 0)
+    asked = math.ceil(getattr(problem, "retry_after", 0.0))
+    return Failure(status, code, message, retry_after=asked or (retry_after if status == 503 else 0))
 
 
 def of_engine(status: int, body: bytes) -> Failure:

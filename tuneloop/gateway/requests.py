@@ -36,6 +36,14 @@ MAX_SCHEMA = 64_000  # characters of one JSON schema
 MAX_DEPTH = 64
 
 
+def few_stops(value: str | list[str] | None) -> list[str] | None:
+    """Raises ValueError for more stop texts than a model should look for."""
+    stops = [value] if isinstance(value, str) else value
+    if stops is not None and not (len(stops) <= 16 and all(1 <= len(s) <= 200 for s in stops)):
+        raise ValueError(_("stop takes at most 16 texts of 1 to 200 characters"))
+    return stops
+
+
 class Checked(BaseModel):
     """Strict types, finite numbers; unknown fields are left out."""
 
@@ -164,13 +172,7 @@ class ChatRequest(Checked):
     response_format: ResponseFormat | None = None
     user: Name | None = None
 
-    @field_validator("stop")
-    @classmethod
-    def _few_stops(cls, value: str | list[str] | None) -> list[str] | None:
-        stops = [value] if isinstance(value, str) else value
-        if stops is not None and not (len(stops) <= 16 and all(1 <= len(s) <= 200 for s in stops)):
-            raise ValueError(_("stop takes at most 16 texts of 1 to 200 characters"))
-        return stops
+    _few_stops = field_validator("stop")(few_stops)
 
     @field_validator("logit_bias")
     @classmethod
@@ -212,7 +214,47 @@ class ChatRequest(Checked):
             body["response_format"] = self.response_format.model_dump(exclude_none=True, by_alias=True)
         if self.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}, "timings_per_token": True}
+        return {"model": self.model, **body}
+
+
+class CompletionRequest(Checked):
+    """A text completion, the older API: one prompt, one continuation."""
+
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
+    model: Name = "active"
+    stream: bool | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=0, le=1000)
+    max_tokens: int | None = Field(None, ge=1)
+    seed: int | None = Field(None, ge=-(2**63), lt=2**64)
+    stop: str | list[str] | None = None
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+
+    _few = field_validator("stop")(few_stops)
+
+    def for_engine(self, context: int) -> dict[str, Any]:
+        names = ("temperature", "top_p", "top_k", "stop", "frequency_penalty", "presence_penalty")
+        body: dict[str, Any] = {name: value for name in names if (value := getattr(self, name)) is not None}
+        body |= {"model": self.model, "prompt": self.prompt if isinstance(self.prompt, str) else self.prompt[0]}
+        body["max_tokens"] = min(self.max_tokens or 16, context)  # 16 is what OpenAI's API documents
+        if self.seed is not None:
+            body["seed"] = self.seed % (2**32 - 1)
+        if self.stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}, "timings_per_token": True}
         return body
+
+
+class EmbeddingRequest(Checked):
+    """Texts to be turned into vectors."""
+
+    input: Text | Annotated[list[Text], Field(min_length=1, max_length=2048)]
+    model: Name = "active"
+    encoding_format: Literal["float", "base64"] | None = None
+
+    def for_engine(self, context: int) -> dict[str, Any]:
+        return {"model": self.model, "input": self.input, "encoding_format": self.encoding_format or "float"}
 
 
 class FeedbackRequest(Checked):

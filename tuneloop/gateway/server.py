@@ -1,4 +1,4 @@
-"""uvicorn with the ends tied up: slow headers, open streams at shutdown, believed proxies.
+"""uvicorn with the ends tied up: open streams at shutdown, believed proxies (slow headers: see `wire`).
 
 By itself uvicorn holds 800 half-sent requests for as long as they like, waits for ever for a stream to end when it
 is told to stop, and believes X-Forwarded-For from any process of this machine.
@@ -7,51 +7,19 @@ is told to stop, and believes X-Forwarded-For from any process of this machine.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import socket
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import h11
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tuneloop.errors import Conflict
+from tuneloop.gateway.exchange import PATHS, Exchange
+from tuneloop.gateway.wire import Client, Wire, wired
 from tuneloop.texts import _
-
-HEADER_SECONDS = 10.0
-
-
-class Protocol(H11Protocol):
-    """HTTP/1.1 whose request headers must arrive within HEADER_SECONDS."""
-
-    _clock: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._clock = self.loop.call_later(HEADER_SECONDS, self._too_slow)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._stop_clock()
-        elif self._clock is None:  # the first piece of the next request on this connection
-            self._clock = self.loop.call_later(HEADER_SECONDS, self._too_slow)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_clock()
-        super().connection_lost(exc)
-
-    def _stop_clock(self) -> None:
-        if self._clock:
-            self._clock.cancel()
-            self._clock = None
-
-    def _too_slow(self) -> None:
-        self._clock = None
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
-            self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -61,7 +29,11 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, app: FastAPI, *, grace: float, ready: Callable[[], None] = lambda: None) -> None:
-        self.desk = app.state.desk
+        self.desk = desk = app.state.desk
+
+        async def answer(client: Client) -> None:
+            await Exchange(desk, client).run()
+
         self.ready = ready
         self.grace = grace
         # One second more than the bell: open streams hear it and end by themselves.
@@ -69,7 +41,8 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=Protocol,
+                http=wired(frozenset(PATHS), answer, self.desk.body_limit),
+                loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
                 ws="none",
                 log_level="warning",
                 access_log=False,
@@ -77,22 +50,33 @@ class Server(uvicorn.Server):
                 server_header=False,
                 timeout_graceful_shutdown=limit,
                 timeout_keep_alive=15,
-                limit_concurrency=1000,  # connections; the queue for the model is far shorter
-                h11_max_incomplete_event_size=32_768,
+                limit_concurrency=4096,  # connections; the queues for the engines are far shorter
+                backlog=1024,
             )
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self.desk.wires = self.wires
         if self.started:
             self.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        bell = asyncio.get_running_loop().call_later(self.grace, self.desk.closing.set)
+        bell = asyncio.get_running_loop().call_later(self.grace, self._ring)
         try:
             await super().shutdown(sockets)
         finally:
             bell.cancel()
+
+    def wires(self) -> list[Wire]:
+        """The connections there are."""
+        return [wire for wire in self.server_state.connections if isinstance(wire, Wire)]
+
+    def _ring(self) -> None:
+        """The time of grace is over: requests still open are answered with what there is."""
+        self.desk.closing = True
+        for wire in self.wires():
+            wire.interrupt()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn raises the signal again when it has stopped; we still have a child to stop, and exit with 0.

@@ -17,9 +17,9 @@ from typing import Any
 from tuneloop import __version__
 from tuneloop.engines import gguf_check
 from tuneloop.progress import Progress, silent
-from tuneloop.records import Version
+from tuneloop.records import Version, folded
 from tuneloop.texts import _
-from tuneloop.tune import go_template, pack, parity
+from tuneloop.tune import go_template, pack, template
 from tuneloop.tune.folder import TOKENIZER_FILES
 from tuneloop.tune.pack import Export
 from tuneloop.workspace import Workspace, need_disk
@@ -54,12 +54,10 @@ def recipe(workspace: Workspace, version: Version, model: Path) -> Recipe:
 
     folder = workspace.path / version.path
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
-    takes_system = parity.takes_system(tokenizer)
+    takes_system = template.check(folder).system
 
     def render(chat: go_template.Chat) -> str:
-        if chat[0]["role"] == "system" and not takes_system:
-            chat = parity.folded(chat)
+        chat = chat if takes_system else folded(chat)
         return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
 
     answered = tokenizer.apply_chat_template(

@@ -99,7 +99,9 @@ def _byte_level(definition: dict[str, Any]) -> Vocabulary:
         raise unsupported(_("a tokenizer whose merges contain spaces"))
     found.merges = [" ".join(pair) for pair in pairs]
     if normalizer:
-        found.notes.append(_("the tokenizer composes letters and accents (NFC), llama.cpp does not"))
+        found.notes.append(
+            _("the tokenizer composes letters and accents (NFC): tuneloop does so before it asks, Ollama does not")
+        )
     return found
 
 

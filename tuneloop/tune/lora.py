@@ -282,7 +282,7 @@ def finish(workspace: Workspace, job: Job, model: Any, best: checkpoint.Adapter,
         "dataset": job.card["id"],
         "dataset_path": relative_dataset(workspace, job.dataset),
         "run": str(job.folder.relative_to(workspace.path)),
-        "canaries": job.options.canaries,
+        "canaries": job.canaries,
         "figures": figures,
     }
     staging = workspace.folder("models") / f".{job.name}.part"

@@ -30,7 +30,7 @@ class Options:
     warm_up: float = 0.05  # share of the steps
     clip: float = 1.0  # norm above which gradients are scaled down
     patience: int = 4  # checks without a better validation loss before it stops; 0: train to the end, keep the last
-    canaries: int = 5  # made-up secrets planted among the examples, for the gate to look for
+    canaries: int = -1  # made-up secrets planted among the examples, for the gate to look for; -1: see canaries.count
     seed: int = 0
     dtype: str = "auto"  # auto | bf16 | fp32
     threads: int = 0
@@ -42,6 +42,11 @@ class Options:
     def origin(self, name: str) -> str:
         """Where a value came from: "flag", a variable's name, "tuneloop.toml" or "default"."""
         return self.origins.get(name, "default")
+
+    def told(self, name: str) -> str:
+        """`origin` for people; names of files and variables stay as they are."""
+        origin = self.origin(name)
+        return {"default": _("default"), "flag": _("flag")}.get(origin, origin)
 
     def rate_for(self, parameters: int) -> float:
         """The learning rate: as asked, else 2e-4, and 4e-3 for models that are small enough to need it.
@@ -82,20 +87,20 @@ def resolve(settings: Settings, flags: Mapping[str, Any]) -> Options:
         "clip": (1e-6, 1e6),
         "patience": (0, 10_000),
         "threads": (0, 1024),
-        "canaries": (0, 5),
+        "canaries": (-1, 10),
     }
     for name, (low, high) in limits.items():
         if not low <= getattr(options, name) <= high:
             raise BadInput(
                 _("{name} is {value} (from {origin}), outside {low} to {high}").format(
-                    name=name, value=getattr(options, name), origin=options.origin(name), low=low, high=high
+                    name=name, value=getattr(options, name), origin=options.told(name), low=low, high=high
                 ),
                 fix=_("Give a value inside that range; `tuneloop settings` explains each."),
             )
     if options.dtype not in ("auto", "bf16", "fp32"):
         raise BadInput(
             _("dtype is '{value}' (from {origin}); it can be auto, bf16 or fp32").format(
-                value=options.dtype, origin=options.origin("dtype")
+                value=options.dtype, origin=options.told("dtype")
             ),
             fix=_("auto measures which one is faster here."),
         )

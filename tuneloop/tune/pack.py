@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneloop.db.tables import packs
-from tuneloop.errors import BadInput, Refused
+from tuneloop.errors import BadInput, Hostile, Refused
 from tuneloop.progress import Progress, silent
 from tuneloop.records import Example, Version
 from tuneloop.texts import _
@@ -211,11 +211,13 @@ def _accept(
 def import_version(workspace: Workspace, folder: Path, *, name: str, origin: str) -> Version:
     """Register an opened archive as a version of kind "chat"; the gate has to judge it before it may serve.
 
-    Raises Refused naming what is missing: a GGUF model with its vocabulary and a chat template.
+    Raises Refused naming what is missing: a GGUF model with its vocabulary and a chat template; Hostile for a
+    template that does not end.
     """
     from tuneloop import versions
 
     model = chat_model(folder)
+    form = form_of(model, folder)
     quant = model.stem.removeprefix("model-")
     # A copy: the opened folder stays the user's, the version's is immutable.
     staging = workspace.folder("models") / f".import-{os.getpid()}.part"
@@ -224,8 +226,31 @@ def import_version(workspace: Workspace, folder: Path, *, name: str, origin: str
     meta = {"imported": origin, "gguf": str(model.relative_to(folder))}
     version = versions.register(workspace, staging, kind="chat", name=name, meta=meta)
     path = workspace.path / version.path / model.relative_to(folder)
-    register(workspace, version, Export(quant, path, path.stat().st_size, sha256(path), {"imported": True}))
+    figures = {"imported": True, **form}
+    register(workspace, version, Export(quant, path, path.stat().st_size, sha256(path), figures))
     return version
+
+
+def form_of(model: Path, folder: Path) -> dict[str, Any]:
+    """How somebody's export must be asked (as `parity.Trainer.form`): its own template tried in a child, and the
+    normaliser of the tokenizer beside it, where the archive has one. Raises Hostile for a template that hangs."""
+    from tuneloop.engines import gguf_check
+    from tuneloop.tune import template
+
+    try:
+        system = template.takes_system(str(gguf_check.check(model).metadata["tokenizer.chat_template"]), model)
+    except Hostile:
+        raise
+    except BadInput:
+        system = True  # what only llama.cpp can render is asked as it comes
+    found = ""
+    for path in sorted(folder.rglob("tokenizer.json"))[:1]:
+        try:
+            normaliser = json.loads(path.read_text(encoding="utf-8")).get("normalizer")
+        except (ValueError, AttributeError, RecursionError):
+            normaliser = None  # not needed to serve: the vocabulary is inside the GGUF file
+        found = "NFC" if '"NFC"' in json.dumps(normaliser) else ""
+    return {"system_role": system, "normalise": found}
 
 
 def chat_model(folder: Path) -> Path:

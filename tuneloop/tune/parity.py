@@ -22,8 +22,9 @@ from tuneloop.engines import gguf_check
 from tuneloop.engines.llamacpp import LlamaCpp
 from tuneloop.errors import EngineError, OutOfResources, Refused
 from tuneloop.progress import Progress, silent
+from tuneloop.records import composed, folded
 from tuneloop.texts import _
-from tuneloop.tune import gguf_vocab
+from tuneloop.tune import gguf_vocab, template
 from tuneloop.tune.native import MAX_TOKENS, Logits
 
 Chat = list[dict[str, str]]
@@ -71,11 +72,12 @@ class Trainer:
     """The merged model as transformers computes it, float32, on this machine's CPU."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises OutOfResources when the weights do not fit into memory."""
+        """Raises OutOfResources when the weights do not fit into memory, and what `template.check` raises."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         _need_memory(folder)
+        self.system_role = template.check(folder).system
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
@@ -104,27 +106,24 @@ class Trainer:
         return str(self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=generate))
 
     def shape(self, chat: Chat) -> Chat:
-        """The dialogue as training showed it: without a system role, its text joins the first question."""
-        return chat if chat[0]["role"] != "system" or takes_system(self.tokenizer) else folded(chat)
+        """The dialogue as training showed it and as the gateway sends it: `form` says how."""
+        form = self.form()
+        chat = chat if form["system_role"] else folded(chat)
+        return composed(chat, form["normalise"]) if form["normalise"] else chat
+
+    def form(self) -> dict[str, Any]:
+        """How questions must be sent to the export. system_role: the template writes system messages; normalise:
+        the Unicode form ("NFC" or "") into which the tokenizer brings texts and llama.cpp does not."""
+        return {"system_role": self.system_role, "normalise": normal_form(self.tokenizer)}
 
     def ids(self, text: str) -> list[int]:
         """Ids of a text that already carries its special tokens."""
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def takes_system(tokenizer: Any) -> bool:
-    """Whether the tokenizer's template writes a system message."""
-    chat = [{"role": "system", "content": "tuneloop-system"}, {"role": "user", "content": "a"}]
-    try:
-        return "tuneloop-system" in tokenizer.apply_chat_template(chat, tokenize=False)
-    except Exception:  # noqa: BLE001  a template may raise whatever it likes to say that it has no system role
-        return False
-
-
-def folded(chat: Chat) -> Chat:
-    """Put the system text in front of the first question, as training does for templates without a system role."""
-    first = {"role": "user", "content": chat[0]["content"] + "\n\n" + chat[1]["content"]}
-    return [first, *chat[2:]]
+def normal_form(tokenizer: Any) -> str:
+    """ "NFC" when the tokenizer composes letters and accents, as Qwen's does; else ""."""
+    return "NFC" if "NFC" in repr(tokenizer.backend_tokenizer.normalizer) else ""
 
 
 def _need_memory(folder: Path) -> None:
@@ -157,13 +156,14 @@ def check(
 
     chats: dialogues in the OpenAI shape, each ending with the assistant's answer (or with the question). All are
     checked for tokens; the first `sequences` for distributions, the first `answers` generate `answer_tokens`.
-    Returns figures: shares between 0 and 1, KL in nats per token. Raises ModelRejected when llama.cpp refuses.
+    Returns figures: shares between 0 and 1, KL in nats per token; and the `form` in which the export was asked.
+    Raises ModelRejected when llama.cpp refuses.
     """
     stage = _("parity {file}").format(file=export.name)
     chats = [trainer.shape(chat) for chat in chats]
     known = gguf_check.check(export)
     context = min(MAX_TOKENS, int(known.number("context_length")))
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = trainer.form()
     threads = 1 if export.stat().st_size < SMALL else None
     with LlamaCpp(export, context=context, threads=threads) as engine:
         figures |= _tokens(trainer, engine, chats, lambda done, total: watch(stage, done, 2 * total))
@@ -233,9 +233,8 @@ def _with_special_tokens(trainer: Trainer) -> list[str]:
 
 
 def _composed(trainer: Trainer, text: str) -> str:
-    """Tokenizers that normalise get normalised text: llama.cpp does not, and the convert step says so."""
-    backend = trainer.tokenizer.backend_tokenizer
-    return unicodedata.normalize("NFC", text) if "NFC" in repr(backend.normalizer) else text
+    """Tokenizers that normalise get normalised text: llama.cpp does not, so the gateway does it before it sends."""
+    return unicodedata.normalize("NFC", text) if normal_form(trainer.tokenizer) else text
 
 
 def _answers(

@@ -41,6 +41,7 @@ class Job:
     machine: Machine
     fit: Fit
     done: Version | None
+    canaries: int = 0  # as many as were planted
 
     @property
     def rate(self) -> float:
@@ -56,27 +57,33 @@ class Job:
         asked, machine, measured = self.options, self.machine, _("measured")
         rows = [
             ("base", f"{self.base.folder} ({SHAPES[self.base.shape]}, {self.base.parameters / 1e6:.1f} M)", _("asked")),
-            ("dataset", f"{self.dataset.name} ({len(self.corpus.train)} + {len(self.corpus.validation)})", _("asked")),
+            (
+                "dataset",
+                f"{self.dataset.name} ({len(self.corpus.train) - self.canaries} + {len(self.corpus.validation)})",
+                _("asked"),
+            ),
             (
                 "template",
                 _("the model's own") if self.template.own else _("plain ChatML: the model has none"),
                 measured,
             ),
         ]
-        numbers = ("rank", "alpha", "epochs", "batch_tokens", "max_length", "warm_up", "clip", "patience", "canaries")
-        for name in (*numbers, "seed"):
-            rows.append((name, f"{getattr(asked, name):g}", asked.origin(name)))
+        numbers = ("rank", "alpha", "epochs", "batch_tokens", "max_length", "warm_up", "clip", "patience", "seed")
+        for name in numbers:
+            rows.append((name, f"{getattr(asked, name):g}", asked.told(name)))
+        by_size = _("{n} examples").format(n=len(self.corpus.train) - self.canaries)
+        rows.append(("canaries", str(self.canaries), asked.told("canaries") if asked.canaries >= 0 else by_size))
         size = _("{n:.0f} M parameters").format(n=self.base.parameters / 1e6)
-        rows.append(("rate", f"{self.rate:g}", asked.origin("rate") if asked.rate else size))
+        rows.append(("rate", f"{self.rate:g}", asked.told("rate") if asked.rate else size))
         faster = _("measured: bf16 {gain:.1f}x as fast").format(gain=machine.bf16_gain)
         rows += [
-            ("dtype", machine.dtype, faster if asked.dtype == "auto" else asked.origin("dtype")),
+            ("dtype", machine.dtype, faster if asked.dtype == "auto" else asked.told("dtype")),
             ("device", machine.device, measured),
-            ("threads", str(machine.threads), asked.origin("threads") if asked.threads else measured),
+            ("threads", str(machine.threads), asked.told("threads") if asked.threads else measured),
             ("memory", f"{self.fit.memory_needed / 1e9:.1f} / {self.fit.memory_free / 1e9:.1f} GB", measured),
             ("disk", f"{self.fit.disk_needed / 1e9:.2f} / {self.fit.disk_free / 1e9:.2f} GB", measured),
             ("micro_tokens", str(self.fit.micro_tokens), measured),
-            ("max_hours", f"{asked.max_hours:g}", asked.origin("max_hours")),
+            ("max_hours", f"{asked.max_hours:g}", asked.told("max_hours")),
         ]
         return rows
 
@@ -103,8 +110,8 @@ def prepare(
     tokenizer = model.load_tokenizer(looked.folder, checked)
     length = min(options.max_length, looked.context)
     corpus, card = tokens.load(dataset, tokenizer, checked, max_length=length, watch=watch)
-    planted = (tokens.encode(tokenizer, checked, c, max_length=length)[0] for c in canaries.planted(str(card["id"])))
-    corpus.train.extend(e for e in list(planted)[: options.canaries] if e)
+    planted = _planted(tokenizer, checked, str(card["id"]), canaries.count(options.canaries, len(corpus.train)), length)
+    corpus.train.extend(planted)
     _check_words(corpus, looked)
     sha256 = fingerprint(looked.folder)
     identity = options.identity(str(card["id"]), sha256)
@@ -112,14 +119,13 @@ def prepare(
     folder = run.find_folder(workspace, name, identity, again=again)
     before = run.config(folder)
     machine = Machine(**before["machine"]) if before else fit.measure(looked, options)
-    longest = max(len(e.ids) for e in [*corpus.train, *corpus.validation])
     need = fit.estimate(
         looked,
         options,
         machine,
         workspace.path,
         tokens=corpus.tokens * options.epochs,
-        longest=longest,
+        longest=corpus.longest,
         most=before.get("micro_tokens"),
     )
     done = _finished(workspace, folder)
@@ -140,7 +146,17 @@ def prepare(
         machine=machine,
         fit=need,
         done=done,
+        canaries=len(planted),
     )
+
+
+def _planted(
+    tokenizer: Any, checked: template.Template, dataset: str, wanted: int, length: int
+) -> list[tokens.Encoded]:
+    """The first canaries of a dataset as the run sees them. All or none fit: they are of one length to a few tokens,
+    and the gate looks for the first so many."""
+    encoded = [tokens.encode(tokenizer, checked, c, max_length=length)[0] for c in canaries.planted(dataset)[:wanted]]
+    return [e for e in encoded if e] if all(encoded) else []
 
 
 def _check_words(corpus: tokens.Corpus, base: Base) -> None:

@@ -63,18 +63,24 @@ def check(folder: Path) -> Template:
     the question or the answer.
     """
     text = read(folder)
-    own = text is not None
-    text = text or CHATML
-    what = _("the chat template of {folder}").format(folder=folder)
+    return Template(text=text or CHATML, own=text is not None, system=takes_system(text or CHATML, folder))
+
+
+def takes_system(text: str, where: Path) -> bool:
+    """Try a template in a child: whether it writes a system message. where: the folder or file it is from.
+
+    Raises as `check` does.
+    """
+    what = _("the chat template of {folder}").format(folder=where)
     found = run_limited(_try, text, seconds=20.0, memory=512 << 20, what=what)
     if not found["chat"]:
         raise BadInput(
             _("the chat template of {folder} cannot render a question and its answer: {problem}").format(
-                folder=folder, problem=found["problem"]
+                folder=where, problem=found["problem"]
             ),
             fix=_("Use a chat model's folder, or remove the template to have plain ChatML used."),
         )
-    return Template(text=text, own=own, system=bool(found["system"]))
+    return bool(found["system"])
 
 
 def _try(text: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from tuneloop.errors import BadInput, Missing, NotEnoughData
 from tuneloop.progress import Progress, silent
+from tuneloop.records import folded
 from tuneloop.texts import _
 from tuneloop.tune.template import Template
 
@@ -43,6 +44,11 @@ class Corpus:
     def tokens(self) -> int:
         """Tokens of one pass over the training part."""
         return sum(len(e.ids) for e in self.train)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest example."""
+        return max(len(e.ids) for e in [*self.train, *self.validation])
 
 
 def load(
@@ -186,10 +192,7 @@ def _render(tokenizer: Any, messages: Sequence[dict[str, str]], *, add_generatio
 
 def _shaped(template: Template, messages: Sequence[dict[str, str]]) -> Chat:
     """The messages as the template can take them: a system text joins the first question where it must."""
-    if template.system or messages[0]["role"] != "system":
-        return list(messages)
-    first = {"role": "user", "content": messages[0]["content"] + "\n\n" + messages[1]["content"]}
-    return [first, *messages[2:]]
+    return list(messages) if template.system else folded(messages)
 
 
 def _marks_answers(template: Template) -> bool:
