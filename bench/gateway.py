@@ -1,9 +1,9 @@
 """Requests/s, processor time, latency and memory of the gateway beside LiteLLM, Portkey, TensorZero, routers, nginx.
 
-One mock upstream (nginx with a fixed answer), one load generator (wrk, a single thread), one server at a time, in turns;
-medians of the rounds. On two cores the generator, the mock and the server share them, as they would on the laptop this
-is made for; so ratios to nginx in the same run are what carries over to another machine. Wants Debian's nginx-light and
-wrk, and the peers of `make peers`; `BENCH_ROUNDS` and `BENCH_SECONDS` make it shorter.
+One mock upstream (nginx with a fixed answer), one load generator (wrk, a single thread), one server at a time, in
+turns; medians of the rounds. On two cores the generator, the mock and the server share them, as they would on the
+laptop this is made for; so ratios to nginx in the same run are what carries over to another machine. Wants Debian's
+nginx-light and wrk, and the peers of `make peers`. BENCH_ROUNDS, BENCH_SECONDS, BENCH_ONLY=nginx,tuneloop: shorter.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from bench.gateway_peers import CONTESTANTS, Server, mock, ready
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 SECONDS = int(os.environ.get("BENCH_SECONDS", "5"))
 LOADS = ((1, False), (16, False), (64, False), (256, False), (64, True))  # connections, streaming
+ONLY = [name for name in os.environ.get("BENCH_ONLY", "").split(",") if name]
 LINES = defaultdict[str, dict[str, list[float]]]
 
 
@@ -48,7 +49,7 @@ def _measure(folder: Path) -> tuple[LINES, dict[str, str]]:
     absent: dict[str, str] = {}
     for turn in range(ROUNDS):
         for who, start in CONTESTANTS.items():
-            if who in absent:
+            if who in absent or (ONLY and who not in ONLY):
                 continue
             for streaming in (False, True):
                 try:
@@ -102,12 +103,20 @@ def _load(server: Server, connections: int, stream: bool, line: dict[str, list[f
     )
     url = f"http://127.0.0.1:{server.port}{server.path}"
     command = ["wrk", "-t1", f"-c{connections}", "-s", str(script), url]
-    subprocess.run([*command, "-d1"], capture_output=True, check=True)  # warm
-    before = server.cpu()
-    said = subprocess.run([*command, f"-d{SECONDS}"], capture_output=True, text=True, check=True).stdout
-    spent = server.cpu() - before
-    found = re.search(r"FIGURES\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)", said)
-    assert found, said
+    try:
+        subprocess.run([*command, "-d1"], capture_output=True, check=False, timeout=20)  # warm
+        before = server.cpu()
+        said = subprocess.run(
+            [*command, f"-d{SECONDS}"], capture_output=True, text=True, check=False, timeout=SECONDS + 20
+        )
+        spent = server.cpu() - before
+    except subprocess.TimeoutExpired:
+        print(f"    c={connections}: no end within 20 s", flush=True)
+        return
+    found = re.search(r"FIGURES\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)", said.stdout)
+    if not found:  # wrk gives up when the server refuses a connection
+        print(f"    c={connections}: {(said.stderr or said.stdout).strip()[-200:]}", flush=True)
+        return
     requests, seconds, p50, p99, errors = map(float, found.groups())
     label = f"c={connections}{' stream' if stream else ''}"
     line[f"{label} rps"].append(requests / seconds)
@@ -143,5 +152,5 @@ def _print(lines: LINES) -> None:
             print(f"{who:16}{cells}")
     print("\nmemory MB, highest share of failed requests")
     for who, line in medians.items():
-        failed = max(value for what, value in line.items() if what.endswith("errors"))
-        print(f"{who:16}{line['memory']:>10.0f}{failed:>12.2%}")
+        failed, where = max((value, what) for what, value in line.items() if what.endswith("errors"))
+        print(f"{who:16}{line['memory']:>10.0f}{failed:>12.2%}" + (f"  at {where[:-7]}" if failed else ""))

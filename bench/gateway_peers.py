@@ -67,6 +67,8 @@ class Server:
 
     def stop(self) -> None:
         assert self.process is not None
+        if self.process.poll() is not None:
+            return
         for pid in reversed(self.pids()):
             psutil.Process(pid).terminate()
         try:
@@ -166,12 +168,12 @@ api_key_location = "none"
         "print(g.base_url, flush=True); time.sleep(86400)\n"
     )
     python = _python("tensorzero")
-    process = subprocess.Popen(
-        [python, "-c", code, str(config)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=False
-    )
-    assert process.stdout is not None
-    while not (found := re.search(rb"http://127.0.0.1:(\d+)(/\S*)", process.stdout.readline())):
+    said = folder / "tensorzero.log"  # not a pipe: it writes a line for every request, and would wait for a reader
+    with said.open("wb") as log:
+        process = subprocess.Popen([python, "-c", code, str(config)], stdout=log, stderr=subprocess.DEVNULL)
+    while not (found := re.search(rb"http://127.0.0.1:(\d+)(/\S*)", said.read_bytes())):
         assert process.poll() is None, "tensorzero did not start"
+        time.sleep(0.1)
     path = found[2].decode() + "/chat/completions"
     return Server(path=path, model="tensorzero::model_name::m", port=int(found[1]), process=process)
 

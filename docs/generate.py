@@ -181,10 +181,11 @@ def routes() -> str:
     """Every route of the API, from its OpenAPI document."""
     from fastapi import FastAPI
 
-    from tuneloop.gateway.app import router
+    from tuneloop.gateway.app import ROUTERS, router
 
     app = FastAPI()
-    app.include_router(router)
+    for one in (*ROUTERS[:1], router, *ROUTERS[1:]):
+        app.include_router(one)
     rows = [
         (f"`{method.upper()} {path}`", str(told.get("description", "")).partition("\n")[0])
         for path, methods in app.openapi()["paths"].items()

@@ -102,10 +102,11 @@ def test_every_route_has_its_row() -> None:
     pytest.importorskip("fastapi")
     from fastapi import FastAPI
 
-    from tuneloop.gateway.app import router
+    from tuneloop.gateway.app import ROUTERS, router
 
     app = FastAPI()
-    app.include_router(router)
+    for one in (router, *ROUTERS):
+        app.include_router(one)
     routes = [f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods]
     assert "POST /v1/chat/completions" in routes
     assert [route for route in routes if f"| `{route}` |" not in read("serving.md")] == []

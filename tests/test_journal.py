@@ -107,6 +107,41 @@ def test_half_a_line_waits_and_a_broken_one_is_passed_over(tmp_path: Path, url: 
     assert stored(url) == ["c1", "c2"]
 
 
+def test_a_file_that_grows_while_it_is_read_is_read_line_by_line(tmp_path: Path, url: str) -> None:
+    """Halves of lines, with a drain after each and one all the time beside them."""
+    import threading
+
+    folder = tmp_path / "journal"
+    writer = Journal(folder)
+    writer.append(row(0))
+    done = threading.Event()
+
+    def drain_all_the_time() -> None:
+        while not done.is_set():
+            drain(folder, url)
+
+    beside = threading.Thread(target=drain_all_the_time)
+    beside.start()
+    try:
+        for number in range(1, 400):
+            line = row(number, answer="x" * 3000) + b"\n"
+            for start in range(0, len(line), 700):
+                os.write(writer._handle, line[start : start + 700])
+    finally:
+        done.set()
+        beside.join()
+    drain(folder, url)
+    assert stored(url) == [f"c{n}" for n in range(400)]
+
+
+def test_a_request_written_over_several_lines_is_one_line_here(tmp_path: Path, url: str) -> None:
+    writer = Journal(tmp_path / "journal")
+    writer.append(row(1).replace(b'"request": {', b'"request": {\n  '))
+    writer.append(row(2))
+    drain(tmp_path / "journal", url)
+    assert stored(url) == ["c1", "c2"]
+
+
 def test_a_full_disk_is_counted_and_leaves_no_half_line(tmp_path: Path, url: str) -> None:
     writer = Journal(tmp_path / "journal")
     writer.append(row(1))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SEGMENT = 16 << 20  # bytes after which a new file is begun
 BATCH = 2000  # rows of one transaction: it holds the database for about 20 ms
+PIECE = 8 << 20  # bytes read at once; more than the longest line (requests end at serve.body_limit)
 COLUMNS = (
     "id", "time", "version", "status", "request", "answer", "latency_ms", "tokens_in", "tokens_out", "user", "error",
     "tenant", "key", "kind", "task", "variant", "engine", "model", "reason", "propensity", "experiment", "arm",
@@ -52,6 +53,8 @@ class Journal:
         try:
             if self._handle < 0 or self._size > SEGMENT:
                 self._begin()
+            # A request's JSON may be written over several lines; between its tokens a blank is as good.
+            line = line.replace(b"\n", b" ")
             written = os.write(self._handle, line + b"\n")
             self._size += written
             if written <= len(line):  # the disk is full in the middle of a line: take the half back
@@ -73,8 +76,10 @@ class Journal:
         self.close()
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{time.time_ns():020d}-{os.getpid()}.jsonl"
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        hidden = path.with_suffix(".new")
+        self._handle = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         fcntl.flock(self._handle, fcntl.LOCK_EX)
+        hidden.rename(path)  # only now: a segment without a lock is taken for closed, and removed
         self._size = 0
 
 
@@ -113,14 +118,12 @@ def _drain_segment(path: Path, url: str) -> int:
         closed = _is_closed(segment.fileno())  # asked before reading: what is closed grows no more
         offset = _offset(path)
         segment.seek(offset)
-        while lines := segment.readlines(BATCH * 2048):
-            if not lines[-1].endswith(b"\n"):
-                lines.pop()  # half a line: its writer is at it, or died there
-            if not lines:
-                break
+        # Not readlines: at the end of a file that grows it returns half a line and goes on with the other half.
+        while (cut := (piece := segment.read(PIECE)).rfind(b"\n") + 1) > 0:
+            lines = piece[:cut].split(b"\n")[:-1]
             for start in range(0, len(lines), BATCH):
                 _insert(url, [row for line in lines[start : start + BATCH] if (row := _row(line))])
-            offset += sum(map(len, lines))
+            offset += cut
             segment.seek(offset)
             path.with_suffix(".done").write_text(str(offset))
             read += len(lines)

@@ -17,7 +17,7 @@ from tests.answer.models import add_packed
 from tests.engines.tiny import BASICS, by_hand, u32, write_tiny
 from tests.gateway.live import QUESTION, configured, until
 from tests.gateway.process import serve
-from tuneloop import versions
+from tuneloop import journal, versions
 from tuneloop.answer import calls
 from tuneloop.workspace import open_workspace
 
@@ -34,6 +34,7 @@ def test_file_is_served_without_a_workspace_before(tmp_path: Path) -> None:
         assert "<textarea" in page.text
         assert "/v1/chat/completions" in httpx.get(served.url + "/docs", trust_env=False).text
     workspace = open_workspace(tmp_path / "new")
+    journal.settle(workspace)  # the server was killed: its rows wait in the journal
     assert [c.version for c in calls.recent(workspace)] == ["file:моя модель.gguf"]
 
 

@@ -56,6 +56,7 @@ def test_ordinary_words_need_a_capital(text: str, kept: str) -> None:
     [
         # function words and trades in a display name are looked for in the whole name only
         ("Одесса как она есть", "Как быть? Есть ли Она? одесса как она есть", "Как быть? Есть ли Она? [name]"),
+        ("Ирина как есть", "Как быть? Есть ли у ирины", "Как быть? Есть ли у [name]"),
         ("Denis QA", "QA ищут, спроси Denis QA или дениса", "QA ищут, спроси [name] или [name]"),
         ("Java AQA", "Java и AQA, но Java AQA прав", "Java и AQA, но [name] прав"),
         ("Ruslan (UTC +10)", "в 10 UTC у руслана", "в 10 UTC у [name]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import httpx
 
@@ -32,7 +33,7 @@ QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "ma
 class Live:
     url: str
     workspace: Workspace
-    serving: Serving
+    serving: Any
     server: Server
 
     def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
@@ -70,7 +71,7 @@ def configured(path: Path, **serve: Any) -> Workspace:
 
 
 @contextmanager
-def running(workspace: Workspace, serving: Serving) -> Iterator[Live]:
+def running(workspace: Workspace, serving: Serving | None) -> Iterator[Live]:
     """Serve in a thread until the block ends; the server must then have stopped by itself."""
     server = Server(create(workspace, serving), grace=workspace.settings.number("serve.grace"))
     with listen("127.0.0.1", 0) as bound:
@@ -120,8 +121,12 @@ class Scripted:
                 return
             with connection:
                 request = b""
-                while b"\r\n\r\n" not in request:
-                    request += connection.recv(65536)
+                while piece := connection.recv(65536):
+                    request += piece
+                    head, end, body = request.partition(b"\r\n\r\n")
+                    length = re.search(rb"(?i)content-length: (\d+)", head)
+                    if end and len(body) >= (int(length[1]) if length else 0):
+                        break  # closing before all was read would reset the connection
                 connection.sendall(self.reply)
                 if self.hang:
                     while connection.recv(65536):
@@ -131,6 +136,12 @@ class Scripted:
                     time.sleep(0.2)  # a reset also discards what was not read yet
                     linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # on, 0 s: close() sends RST
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_problem: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self.socket.shutdown(socket.SHUT_RDWR)
@@ -142,7 +153,9 @@ class Scripted:
 def scripted_server(path: Path, engine: Scripted, **serve: Any) -> Iterator[Live]:
     """A server whose model is a script."""
     workspace = configured(path / "work", **({"grace": 0.5} | serve))
-    model = SimpleNamespace(engine=engine, packed=SimpleNamespace(version="script", name="script"))
+    model = SimpleNamespace(
+        engine=engine, packed=SimpleNamespace(version="script", name="script", system_role=True, normalise="")
+    )
 
     @contextmanager
     def lease() -> Iterator[Any]:

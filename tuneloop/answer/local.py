@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from tuneloop.answer.serving import Model, Serving
+from tuneloop.answer.serving import Model, Serving, shaped
 from tuneloop.engines.engine import Limits, Reply, Stream
 from tuneloop.engines.http import Http
 
@@ -22,7 +23,9 @@ class Local:
         lease = self.serving.lease()
         model = lease.__enter__()
         try:
-            reply = await self._to(model).request("POST", "/v1" + path, body, limits, stream=stream)
+            reply = await self._to(model).request(
+                "POST", "/v1" + path, _fitting(model, path, body), limits, stream=stream
+            )
         except BaseException:
             lease.__exit__(None, None, None)
             raise
@@ -50,6 +53,15 @@ class Local:
             # The few connections of processes that are gone have been closed by their end.
             known = self._http[id(model.engine)] = Http(model.engine.url, model.engine.headers)
         return known
+
+
+def _fitting(model: Model, path: str, body: bytes) -> bytes:
+    """The request in the form the model was trained in; most need none of this and pass as they are."""
+    if path != "/chat/completions" or (model.packed.system_role and not model.packed.normalise):
+        return body
+    asked = json.loads(body)
+    asked["messages"] = shaped(model, asked["messages"])
+    return json.dumps(asked, ensure_ascii=False).encode()
 
 
 class _Leased(AsyncIterator[bytes]):

@@ -20,6 +20,14 @@ from tuneloop.gateway.experiments import check_variants, reweigh
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
+DECISIONS = {
+    "winner": lambda: _("winner"),
+    "no difference": lambda: _("no difference"),
+    "not enough data": lambda: _("not enough data"),
+    "roll back": lambda: _("roll back"),
+    "withheld": lambda: _("withheld"),
+}
+
 
 @click.group("experiment", help=_("A/B tests between variants of a task: create, look, stop, promote, roll back."))
 def experiment() -> None:
@@ -154,7 +162,7 @@ def _ended(door: Door, ended: Experiment) -> None:
 def _print(door: Door, found: Experiment, said: ExperimentVerdict) -> None:
     colour = {"winner": "green", "roll back": "red", "withheld": "red"}.get(said.decision, "yellow")
     door.say(f"[bold]{escape(found.name)}[/bold]  {found.task}  {_shares(found)}  {found.state}")
-    door.say(f"[{colour}]{_(said.decision)}[/{colour}]: {escape(said.why)}")
+    door.say(f"[{colour}]{DECISIONS[said.decision]()}[/{colour}]: {escape(said.why)}")
     rows = []
     for c in said.comparisons:
         low, high = (f"{bound:+.4g}" if math.isfinite(bound) else "?" for bound in (c.interval.low, c.interval.high))

@@ -13,7 +13,7 @@ import click
 from rich.markup import escape
 
 from tuneloop.cli.show import Door
-from tuneloop.errors import Missing, MissingExtra
+from tuneloop.errors import MissingExtra
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace, locate, open_workspace
 
@@ -95,21 +95,11 @@ def run(
 
 
 def needs_version(workspace: Workspace) -> bool:
-    """Whether a task asks the served version: one of tuneloop.toml's, or none is written there and it is the default.
-
-    An active version is served in any case.
-    """
-    from tuneloop import versions
+    """Whether a task asks the version this workspace serves: one of tuneloop.toml's, or the one there is without any."""
     from tuneloop.answer.book import read
 
     book = read(workspace.path / "tuneloop.toml")
-    if any(book.engines[v.engine].kind == "local" for t in book.tasks.values() if t.name != "chat" for v in t.variants):
-        return True
-    try:
-        versions.find(workspace, "active")
-    except Missing:
-        return len(book.tasks) == 1  # nothing else is configured: then the missing version is the thing to say
-    return True
+    return any(book.engines[v.engine].kind == "local" for task in book.tasks.values() for v in task.variants)
 
 
 def _visit(server: Server, visitor: Callable[[str], bool], url: str) -> None:

@@ -44,20 +44,23 @@ STRICT = ("local", "llamacpp")  # engines whose server trusts numbers in JSON: o
 class Exchange:
     """One request. `run` never raises."""
 
-    __slots__ = ("ask", "asked", "caller", "desk", "lanes", "once", "out", "path", "route", "row", "until")
+    __slots__ = ("_key", "ask", "asked", "caller", "desk", "lanes", "once", "out", "path", "route", "row", "until")
 
     def __init__(self, desk: Desk, ask: Client) -> None:
         self.desk = desk
         self.ask = ask
         self.row: Row | None = None  # None while the request may still be refused at the door
         self.out: tuple[int, bytes, bytes] | None = None  # status (0: the end of a stream), header lines, body
-        self.once = Once(desk, ask)
+        self.once = Once(desk, ask) if b"idempotency-key" in ask.headers else None
+        self._key: tuple[str, bytes] = ("", b"")
 
     async def run(self) -> None:
         try:
             self._admit()
             await self._plan()
-            if not (await self.once.replayed(self) or await self._from_cache()):
+            if self.once and await self.once.replayed(self):
+                pass
+            elif not await self._from_cache():
                 await self._answer()
         except asyncio.CancelledError:
             self._interrupted()
@@ -152,7 +155,10 @@ class Exchange:
 
     def _cache_key(self, variant: str) -> bytes:
         """Teams are kept apart, and every answer with the variant it is of."""
-        return cache.key(self.route.fingerprint, self.asked.fields, scope=f"{self.caller.tenant}/{variant}")
+        if self._key[0] != variant:
+            scope = f"{self.caller.tenant}/{variant}"
+            self._key = (variant, cache.key(self.route.fingerprint, self.asked.fields, scope=scope))
+        return self._key[1]
 
     # --- ask an engine
 
@@ -261,7 +267,8 @@ class Exchange:
                 if not self.ask.opened:
                     row.first_ms = self._elapsed()
                     self.ask.open_stream(self._head())
-                self.once.sent(events)
+                if self.once:
+                    self.once.sent(events)
                 await self.ask.send(events)
             good = relay.done
             if not relay.done:
@@ -307,7 +314,8 @@ class Exchange:
     async def _close(self) -> None:
         """Write the row (and the reply, where a key asks for it), then send the end of the answer."""
         row = self.row
-        await self.once.close(self)
+        if self.once:
+            await self.once.close(self)
         if row is not None and row.code != "overloaded":
             row.latency_ms = self._elapsed()
             self.desk.write(row)

@@ -33,13 +33,13 @@ class Once:
         self._tenant = exchange.caller.tenant
         digest = hashlib.sha256(exchange.ask.path + exchange.ask.body).hexdigest()
         row, lease = exchange.row, exchange.until - exchange.ask.began + 10
+        exchange.row = None  # until it is known that this request is the first: the others have no row of their own
         found = await asyncio.to_thread(
             replies.begin, self._desk.workspace, self._tenant, self._key, digest, call=row.id, lease=lease
         )
         if found is None:
-            self._mine = True
+            self._mine, exchange.row = True, row
             return False
-        exchange.row = None  # the call has its row already
         head = b"x-tuneloop-call: %b\r\nidempotency-replayed: true\r\n" % found.call.encode()
         if found.media_type == "text/event-stream":
             exchange.ask.open_stream(head)

@@ -1,0 +1,228 @@
+"""An asynchronous client for a running `tuneloop serve`, under the names that applications of this kind use.
+
+    async with Client("http://127.0.0.1:8090", key="tl_...") as client:
+        test = await client.create_ab_test("greeting", "support", "small", "big", traffic_split=0.5)
+        arm = await client.select_model_for_ab_test(test["test_id"], user_id="anna")
+        await client.record_ab_test_result(test["test_id"], user_id="anna", metric="user_satisfaction", value=1.0)
+
+Every method returns a dictionary; every failure is one of tuneloop's errors with the server's own words. For plain
+chat, OpenAI's own client works with the same server. The examples in the docstrings below are run by the tests; in
+them `client` is a client of a small server whose task "support" has the variants "small" and "big".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from tuneloop.errors import (
+    BadInput,
+    Conflict,
+    EngineDown,
+    EngineError,
+    EngineTimeout,
+    Missing,
+    OutOfResources,
+    Refused,
+    TooMany,
+    TuneloopError,
+    Unauthorised,
+)
+from tuneloop.texts import _
+
+KINDS: dict[int, type[TuneloopError]] = {
+    400: BadInput, 401: Unauthorised, 403: Refused, 404: Missing, 409: Conflict, 413: BadInput, 415: BadInput,
+    422: BadInput, 429: TooMany, 503: EngineDown, 504: EngineTimeout, 507: OutOfResources,
+}  # fmt: skip
+
+
+class Client:
+    """url: of the server. key: an API key or token; none is needed on the same machine before one was made.
+
+    timeout: seconds a request may take.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8090", *, key: str = "", timeout: float = 120.0) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    # --- text
+
+    async def generate_text(
+        self, prompt: str, model_id: str = "active", *, user_id: str = "", key: str = "", **parameters: Any
+    ) -> dict[str, Any]:
+        """An answer to one question. key: repeated with the same key and question, the first answer comes again.
+
+        >>> reply = await client.generate_text("hello there", "support")
+        >>> reply["text"], reply["usage"]["completion_tokens"]
+        ('hello there', 2)
+        """
+        body = {"model": model_id, "messages": [{"role": "user", "content": prompt}], **parameters}
+        if user_id:
+            body["user"] = user_id
+        headers = {"Idempotency-Key": key} if key else {}
+        reply = await self._ask("POST", "/v1/chat/completions", body, headers=headers)
+        text = reply["choices"][0]["message"].get("content") or ""
+        return {"text": text, "call_id": reply["id"], "model_id": reply.get("model"), "usage": reply.get("usage")}
+
+    async def give_feedback(
+        self, call_id: str, kind: str, value: str | float, *, user_id: str = "", key: str = ""
+    ) -> dict[str, Any]:
+        """What a person says of an answer: thumb "up"/"down", score 0-10, comment, demonstration.
+
+        >>> call = (await client.generate_text("hi", "support"))["call_id"]
+        >>> (await client.give_feedback(call, "thumb", "up", user_id="anna"))["value"]
+        'up'
+        """
+        body = {"call": call_id, "kind": kind, "value": value, "user": user_id}
+        return await self._ask("POST", "/feedback", body, headers={"Idempotency-Key": key} if key else {})
+
+    # --- A/B tests
+
+    async def create_ab_test(
+        self,
+        name: str,
+        model_id: str,
+        variant_a: str,
+        variant_b: str,
+        traffic_split: float = 0.5,
+        test_duration_days: float = 14.0,
+        success_metrics: Sequence[str] = ("response_time", "quality_score", "user_satisfaction"),
+        **more: Any,
+    ) -> dict[str, Any]:
+        """Begin a test between two variants of the task `model_id`; traffic_split: the share of variant_b.
+
+        >>> test = await client.create_ab_test("tone", "support", "small", "big", traffic_split=0.3)
+        >>> test["status"], test["traffic_split"]
+        ('running', 0.3)
+        """
+        if not 0 < traffic_split < 1:
+            raise BadInput(_("traffic_split is between 0 and 1"))
+        body = {
+            "name": name, "task": model_id, "arms": {"a": variant_a, "b": variant_b},
+            "weights": {"a": 1 - traffic_split, "b": traffic_split}, "days": test_duration_days,
+            "metrics": list(success_metrics), **more,
+        }  # fmt: skip
+        return _test(await self._ask("POST", "/experiments", body))
+
+    async def select_model_for_ab_test(self, test_id: str, user_id: str) -> dict[str, Any]:
+        """Which variant a user meets: always the same one.
+
+        >>> test = await client.create_ab_test("length", "support", "small", "big")
+        >>> first = await client.select_model_for_ab_test(test["test_id"], "anna")
+        >>> again = await client.select_model_for_ab_test(test["test_id"], "anna")
+        >>> first == again, first["model"] in ("small", "big")
+        (True, True)
+        """
+        found = await self._ask("POST", f"/experiments/{quote(test_id, safe='')}/select", {"user": user_id})
+        return {"test_id": test_id, "variant": found["arm"], "model": found["variant"], "share": found["share"]}
+
+    async def record_ab_test_result(
+        self, test_id: str, *, metric: str, value: float, user_id: str = "", variant: str = "", key: str = ""
+    ) -> dict[str, Any]:
+        """Report a measurement; the same key again adds nothing.
+
+        >>> test = await client.create_ab_test("sales", "support", "small", "big", success_metrics=["sales"])
+        >>> result = {"metric": "sales", "value": 3.5, "user_id": "anna", "key": "order-17"}
+        >>> (await client.record_ab_test_result(test["test_id"], **result))["recorded"]
+        True
+        >>> (await client.record_ab_test_result(test["test_id"], **result))["recorded"]
+        False
+        """
+        body = {"metric": metric, "value": value, "user": user_id, "arm": variant}
+        headers = {"Idempotency-Key": key} if key else {}
+        found = await self._ask("POST", f"/experiments/{quote(test_id, safe='')}/outcomes", body, headers=headers)
+        return {"test_id": test_id, "variant": found["arm"], "recorded": found["added"]}
+
+    async def get_ab_test(self, test_id: str) -> dict[str, Any]:
+        """How a test stands: its verdict, with the method beside every number.
+
+        >>> test = await client.create_ab_test("calm", "support", "small", "big")
+        >>> (await client.get_ab_test(test["test_id"]))["verdict"]["decision"]
+        'not enough data'
+        """
+        return await self._ask("GET", f"/experiments/{quote(test_id, safe='')}/verdict")
+
+    async def stop_ab_test(self, test_id: str, note: str = "") -> dict[str, Any]:
+        """End a test; what serves stays as it is.
+
+        >>> test = await client.create_ab_test("over", "support", "small", "big")
+        >>> (await client.stop_ab_test(test["test_id"]))["status"]
+        'stopped'
+        """
+        return _test(await self._ask("POST", f"/experiments/{quote(test_id, safe='')}/stop", {"note": note}))
+
+    # --- figures
+
+    async def get_system_health(self) -> dict[str, Any]:
+        """What serves now, the engines and their breakers, what went wrong last.
+
+        >>> (await client.get_system_health())["status"]
+        'ok'
+        """
+        return await self._ask("GET", "/health")
+
+    async def list_models(self) -> list[str]:
+        """Names a request may give as its model.
+
+        >>> "support/big" in await client.list_models()
+        True
+        """
+        return [model["id"] for model in (await self._ask("GET", "/v1/models"))["data"]]
+
+    async def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        try:
+            reply = await self._http.request(method, path, json=body, headers=headers)
+        except httpx.TimeoutException as problem:
+            raise EngineTimeout(_("the server did not answer in time")) from problem
+        except httpx.TransportError as problem:
+            raise EngineDown(
+                _("nobody answers at {url}").format(url=self._http.base_url), fix=_("Start it with `tuneloop serve`.")
+            ) from problem
+        if reply.status_code >= 400 and path != "/health":
+            raise _error(reply)
+        try:
+            found = reply.json()
+        except ValueError as problem:
+            raise EngineError(_("the server's answer is no JSON")) from problem
+        assert isinstance(found, dict)
+        return found
+
+
+def _test(found: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment under the source story's names."""
+    arms = {arm["name"]: arm for arm in found["design"]["arms"]}
+    return {
+        "test_id": found["id"], "name": found["name"], "model_id": found["task"], "status": found["state"],
+        "variant_a": arms["a"]["variant"], "variant_b": arms["b"]["variant"],
+        "traffic_split": round(arms["b"]["share"], 6), "start_date": found["created"], "end_date": found["ends"],
+        "success_metrics": [metric["name"] for metric in found["design"]["metrics"] if metric["role"] == "goal"],
+    }  # fmt: skip
+
+
+def _error(reply: httpx.Response) -> TuneloopError:
+    try:
+        said = str(reply.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        said = reply.text[:300] or f"HTTP {reply.status_code}"
+    kind = KINDS.get(reply.status_code, EngineError)
+    if kind is TooMany:
+        return TooMany(said, retry_after=float(reply.headers.get("retry-after", 1)))
+    return kind(said)
