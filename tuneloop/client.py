@@ -177,6 +177,31 @@ class Client:
         """
         return await self._ask("GET", "/health")
 
+    async def get_system_health_history(self, hours: float = 24.0) -> list[dict[str, Any]]:
+        """A sample a minute: processor, memory, disk, database, engines.
+
+        >>> [sample["cpu_percent"] >= 0 for sample in (await client.get_system_health_history(hours=1))][:1]
+        [True]
+        """
+        found: list[dict[str, Any]] = (await self._ask("GET", f"/health/history?hours={hours:g}"))["data"]
+        return found
+
+    async def get_model_stats(self, model_id: str, days: float = 7.0) -> dict[str, Any]:
+        """Requests, errors, latency percentiles, tokens, satisfaction of one model.
+
+        >>> (await client.get_model_stats("never-asked"))["total"] is None
+        True
+        """
+        return await self._ask("GET", f"/stats/models/{quote(model_id)}?days={days:g}")
+
+    async def get_system_stats(self, days: float = 7.0) -> dict[str, Any]:
+        """All models with their share of the requests.
+
+        >>> sorted(await client.get_system_stats())[:3]
+        ['cache_hits', 'cost', 'days']
+        """
+        return await self._ask("GET", f"/stats?days={days:g}")
+
     async def list_models(self) -> list[str]:
         """Names a request may give as its model.
 

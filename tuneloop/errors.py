@@ -9,7 +9,8 @@
     ├── Refused                   exit 5   a gate, a parity check or a validator said no
     │   └── Unauthorised          exit 5   no key, or one that is wrong, expired or revoked
     ├── OutOfResources            exit 6   memory, disk or time would not suffice
-    │   └── TooMany               exit 6   more requests than the limit allows, or than can wait
+    │   ├── TooMany               exit 6   more requests than the limit allows, or than can wait
+    │   └── Unavailable           exit 6   the database does not answer
     ├── Missing                   exit 7   a thing that has to be there first
     │   └── MissingExtra          exit 7   an optional part of tuneloop is not installed
     ├── Conflict                  exit 8   another process holds it, or a newer tuneloop wrote it
@@ -90,6 +91,10 @@ class TooMany(OutOfResources):
     def __init__(self, message: str, *, fix: str = "", retry_after: float = 1.0) -> None:
         super().__init__(message, fix=fix)
         self.retry_after = retry_after
+
+
+class Unavailable(OutOfResources):
+    """The database does not answer; what was acknowledged is safe, and later the same may be asked again."""
 
 
 class Missing(TuneloopError):

@@ -22,14 +22,14 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from tuneloop.workspace import Workspace
 
 SEGMENT = 16 << 20  # bytes after which a new file is begun
-BATCH = 2000  # rows of one transaction: it holds the database for about 20 ms
-PIECE = 8 << 20  # bytes read at once; more than the longest line (requests end at serve.body_limit)
+BATCH = 1000  # rows of one transaction: it holds the database for about 10 ms
+PIECE = 1 << 20  # bytes read at once, more when a single line is longer: the draining process stays small
 COLUMNS = (
     "id", "time", "version", "status", "request", "answer", "latency_ms", "tokens_in", "tokens_out", "user", "error",
     "tenant", "key", "kind", "task", "variant", "engine", "model", "reason", "propensity", "experiment", "arm",
@@ -119,7 +119,7 @@ def _drain_segment(path: Path, url: str) -> int:
         offset = _offset(path)
         segment.seek(offset)
         # Not readlines: at the end of a file that grows it returns half a line and goes on with the other half.
-        while (cut := (piece := segment.read(PIECE)).rfind(b"\n") + 1) > 0:
+        while (cut := (piece := _lines_of(segment)).rfind(b"\n") + 1) > 0:
             lines = piece[:cut].split(b"\n")[:-1]
             for start in range(0, len(lines), BATCH):
                 _insert(url, [row for line in lines[start : start + BATCH] if (row := _row(line))])
@@ -131,6 +131,14 @@ def _drain_segment(path: Path, url: str) -> int:
         path.unlink()
         path.with_suffix(".done").unlink(missing_ok=True)
     return read
+
+
+def _lines_of(segment: BinaryIO) -> bytes:
+    """The next bytes, with at least one whole line among them if there is one."""
+    piece = segment.read(PIECE)
+    while b"\n" not in piece and (more := segment.read(PIECE)):
+        piece += more
+    return piece
 
 
 def _is_closed(handle: int) -> bool:

@@ -95,7 +95,7 @@ def run(
 
 
 def needs_version(workspace: Workspace) -> bool:
-    """Whether a task asks the version this workspace serves: one of tuneloop.toml's, or the one there is without any."""
+    """Whether a task asks the version this workspace serves; the task there is without any written one does."""
     from tuneloop.answer.book import read
 
     book = read(workspace.path / "tuneloop.toml")

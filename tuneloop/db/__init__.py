@@ -7,6 +7,7 @@ acknowledged rows this way; a deferred BEGIN failed 699 of 800 read-then-write t
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tuneloop.db.tables import REVISION, metadata
-from tuneloop.errors import Conflict, Damaged, OutOfResources
+from tuneloop.errors import Conflict, Damaged, OutOfResources, Unavailable
 from tuneloop.texts import _
 
 __all__ = ["Database", "metadata", "open_database"]
@@ -35,18 +36,30 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for SELECTs; sees the last committed state."""
-        with self.engine.connect() as connection:
-            yield connection
+        """A connection for SELECTs; sees the last committed state. Raises Unavailable when the database is away."""
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except OperationalError as problem:
+            raise _explained(problem) from problem
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction. Committed when the block ends, rolled back when it raises.
 
         Raises Conflict when another process holds the database for longer than 10 s, OutOfResources when the
-        disk is full; in both cases nothing of the block was kept.
+        disk is full, Unavailable when the database is away; in all cases nothing of the block was kept (of a
+        connection that broke during COMMIT that is not known: facts have keys, so that they can be sent again).
         """
-        with self._writing, self.engine.connect() as connection:
+        try:
+            with self._writing, self._transaction() as connection:
+                yield connection
+        except OperationalError as problem:
+            raise _explained(problem) from problem
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self.engine.connect() as connection:
             try:
                 if self.is_sqlite:
                     connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -55,14 +68,12 @@ class Database:
                     connection.exec_driver_sql("COMMIT")
                 else:
                     connection.commit()
-            except BaseException as problem:
+            except BaseException:
                 if self.is_sqlite:
                     if connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
                         connection.exec_driver_sql("ROLLBACK")
                 else:
                     connection.rollback()
-                if isinstance(problem, OperationalError):
-                    raise _explained(problem) from problem
                 raise
 
     def problems(self) -> list[str]:
@@ -87,7 +98,8 @@ def open_database(url: str) -> Database:
         engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": 10.0})
         event.listen(engine, "connect", _prepare_sqlite)
     else:
-        engine = create_engine(url)
+        # Asking first costs 0.1 ms and finds connections that died with a restarted server.
+        engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 3})
     try:
         _bring_up_to_date(engine)
     except DBAPIError as problem:
@@ -140,5 +152,10 @@ def _explained(problem: OperationalError) -> Exception:
         return OutOfResources(
             _("the database cannot be written: {said}").format(said=said),
             fix=_("Free some disk space and run the same command again; nothing is half written."),
+        )
+    if not isinstance(problem.orig, sqlite3.Error):
+        return Unavailable(
+            _("the database does not answer: {said}").format(said=said.strip().split("\n")[0][:200]),
+            fix=_("Try again in a few seconds."),
         )
     return problem

@@ -22,7 +22,7 @@ import msgspec
 from tuneloop import journal
 from tuneloop.access.caller import Doorkeeper
 from tuneloop.access.limits import Limiter
-from tuneloop.answer import cache, route
+from tuneloop.answer import cache, health, route, statistics
 from tuneloop.answer.route import Asker, Lane, Route
 from tuneloop.answer.serving import Serving
 from tuneloop.answer.switch import Switch
@@ -38,6 +38,9 @@ from tuneloop.gateway.rows import Row
 from tuneloop.gateway.tally import Tally
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
+
+WATCH = 10.0  # seconds between looks at the running experiments
+SAMPLE = 60.0  # seconds between samples of health
 
 log = logging.getLogger("tuneloop.gateway")
 _encode = msgspec.json.Encoder().encode
@@ -80,6 +83,8 @@ class Desk:
         url = settings.text("cache.redis_url")
         self.shared_cache = cache.RedisCache(url) if url else None
         self.shadows = 0  # under way
+        self.test_results: list[tuple[tuple[str, str, str], float]] = []
+        self._watched = self._sampled = float("-inf")
         self.log = log
         self.journal = journal.Journal(journal.place(workspace)[0])
         self.wires: Callable[[], list[Any]] = list  # the server says which connections there are
@@ -179,9 +184,37 @@ class Desk:
         await asyncio.to_thread(self._learn)
 
     def _learn(self) -> None:
-        """What needs the database: experiments that began or ended, guardrails, the switch's threshold."""
+        """What needs the database: experiments that began or ended, guardrails, the switch, health, retention."""
+        now = time.monotonic()
         try:
             self.assigner = experiments.assigner(self.workspace)
             self.switch.refresh(self.shelf.book)
+            if now - self._watched >= WATCH:
+                self._watched = now
+                self._watch()
+            if now - self._sampled >= SAMPLE:
+                self._sampled = now
+                health.keep(self.workspace, health.sample(self.workspace, **self.sample()))
+                if days := self.workspace.settings.number("calls.keep_days"):
+                    statistics.forget_old(self.workspace, days)
         except TuneloopError as problem:
             log.warning("the database did not answer: %s", problem.message)
+
+    def _watch(self) -> None:
+        """Look at the running experiments: those whose guardrail broke or whose time is over end."""
+        for ended in experiments.watch(self.workspace):
+            log.warning("experiment %s: %s", ended.name, ended.state)
+        self.test_results = [
+            ((one.name, c["arm"], c["metric"]), float(c["value"]))
+            for one in experiments.history(self.workspace, tenant=None, state="running")
+            for c in (one.verdict or {}).get("comparisons", ())
+        ]
+
+    def sample(self) -> dict[str, Any]:
+        """What only the server knows of its health."""
+        return {
+            "engines": {name: station.status for name, station in self.engines.stations.items()},
+            "cache": {"hits": self.cache.hits, "misses": self.cache.misses},
+            "journal_bytes": journal.waiting(self.journal.folder),
+            "refused": sum(self.tally.refused.values()),
+        }

@@ -23,6 +23,7 @@ STATUS: tuple[tuple[type[errors.TuneloopError], int, str], ...] = (
     (errors.Refused, 403, "refused"),
     (errors.Conflict, 409, "conflict"),
     (errors.TooMany, 429, "rate_limit_exceeded"),
+    (errors.Unavailable, 503, "unavailable"),
     (errors.OutOfResources, 507, "out_of_resources"),
 )
 
