@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "experiment": ("experiment", "experiment", "A/B tests: create, look, stop, promote, roll back"),
     "keys": ("keys", "keys", "API keys and tokens: who may ask"),
     "versions": ("versions", "versions", "List, activate, roll back, lineage"),
+    "backup": ("backup", "backup", "Copy the database, also while the server writes"),
+    "restore": ("backup", "restore", "Put a backup in the database's place"),
     "settings": ("settings", "settings_", "Every setting, its value and where it came from"),
     "doctor": ("doctor", "doctor", "Check this machine and this workspace"),
 }
