@@ -93,6 +93,7 @@ SETTINGS = (
         "access.proxies", "", "addresses of proxies whose X-Forwarded-For is believed, like 10.0.0.0/8; empty: none"
     ),
     Setting("serve.key", "", "key clients must send as 'Authorization: Bearer KEY'; empty: none, this machine only"),
+    Setting("models.allowed_hosts", "", "hosts that model files may be fetched from although their address is private"),
     Setting("calls.keep_days", 0.0, "days that calls and their feedback are kept; 0: for ever"),
     Setting("cache.bytes", 64_000_000, "memory that kept answers may take; tasks say for how long with `cache`"),
     Setting("cache.redis_url", "", "Redis that several servers share kept answers in; empty: each keeps its own"),

@@ -46,7 +46,17 @@ def check(path: Path) -> Header:
     _check_architecture(path, header)
     _check_numbers(path, header)
     _check_vocabulary(path, header)
-    _check_tensors(path, header)
+    _check_tensors(path, header, header.number("block_count"))
+    return header
+
+
+def check_adapter(path: Path) -> Header:
+    """The same for a LoRA adapter: no model of its own, only matrices. Raises Missing, Damaged, Hostile."""
+    header = read(path)
+    if header.metadata.get("general.type") != "adapter" or header.metadata.get("adapter.type") != "lora":
+        refuse(path, _("it is no LoRA adapter"), Damaged)
+    _check_architecture(path, header)
+    _check_tensors(path, header, LIMITS["block_count"][1])  # it does not say how many its base has
     return header
 
 
@@ -101,9 +111,8 @@ def _check_vocabulary(path: Path, header: Header) -> None:
             refuse(path, _("{key} is {value}, which is no token").format(key=key, value=value), Hostile)
 
 
-def _check_tensors(path: Path, header: Header) -> None:
+def _check_tensors(path: Path, header: Header, layers: int) -> None:
     size = path.stat().st_size
-    layers = header.number("block_count")
     expected = 0
     for name, tensor in header.tensors.items():
         end = header.data_start + tensor.offset + tensor.bytes

@@ -92,7 +92,7 @@ class LlamaCpp:
         """
         header = gguf_check.check(self.model)
         for adapter in self.adapters:
-            gguf_check.check(adapter)
+            gguf_check.check_adapter(adapter)
         _need_llama_cpp()
         size = sum(path.stat().st_size for path in (self.model, *self.adapters))
         seconds = 30 + size / 50e6 if seconds is None else seconds
