@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tuneloop.choose.sequential import Joint, Sums
+
 Vector = NDArray[np.float64]
 
 
@@ -28,6 +30,29 @@ def cuped(
     total = float(centred_now @ centred_now)
     left = centred_now - theta * centred_before
     return adjusted, 1 - float(left @ left) / total if total else 0.0
+
+
+def cuped_sums(arms: Mapping[str, Joint]) -> tuple[dict[str, Sums], float]:
+    """The same from running sums: y of now, x of before, per unit; a unit without a past has x = the mean of others.
+
+    Returns sums as if each unit's adjusted value had been added up, so that every test takes them.
+    """
+    degrees = {name: max(0, arm.y.n - 1) for name, arm in arms.items()}
+    spread = sum(degrees[name] * arm.x.variance for name, arm in arms.items())
+    shared = sum(degrees[name] * arm.covariance for name, arm in arms.items())
+    theta = shared / spread if spread > 0 else 0.0
+    units = sum(arm.x.n for arm in arms.values())
+    everywhere = sum(arm.x.total for arm in arms.values()) / units if units else 0.0
+    adjusted = {}
+    before = after = 0.0
+    for name, arm in arms.items():
+        n = arm.y.n
+        mean = arm.y.mean - theta * (arm.x.mean - everywhere)
+        variance = max(0.0, arm.y.variance - 2 * theta * arm.covariance + theta**2 * arm.x.variance)
+        adjusted[name] = Sums(n, n * mean, degrees[name] * variance + n * mean**2)
+        before += degrees[name] * arm.y.variance
+        after += degrees[name] * variance
+    return adjusted, 1 - after / before if before > 0 else 0.0
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuneloop.choose.sequential import Interval, Sums
 from tuneloop.stats import wilson
@@ -16,8 +18,6 @@ from tuneloop.stats import wilson
 
 def rate_difference(a: Sums, b: Sums, alpha: float = 0.05) -> Interval:
     """Rate of b minus rate of a: z test with pooled variance for p (Fisher's below 10 expected), Newcombe interval."""
-    from scipy.stats import norm
-
     if not a.n or not b.n:
         return Interval(0.0, -1.0, 1.0, alpha, "Newcombe")
     pooled = (a.total + b.total) / (a.n + b.n)
@@ -26,16 +26,14 @@ def rate_difference(a: Sums, b: Sums, alpha: float = 0.05) -> Interval:
         p, method = fisher(a, b), "Fisher's exact test, Newcombe interval"
     else:
         z = (b.mean - a.mean) / math.sqrt(pooled * (1 - pooled) * (1 / a.n + 1 / b.n))
-        p, method = float(2 * norm.sf(abs(z))), "two-proportion z test, Newcombe interval"
+        p, method = math.erfc(abs(z) / math.sqrt(2)), "two-proportion z test, Newcombe interval"
     low, high = newcombe(a, b, alpha)
     return Interval(b.mean - a.mean, low, high, alpha, method, p)
 
 
 def newcombe(a: Sums, b: Sums, alpha: float = 0.05) -> tuple[float, float]:
     """Interval for b - a from the Wilson intervals of both rates; never beyond [-1, 1]."""
-    from scipy.stats import norm
-
-    z = float(norm.ppf(1 - alpha / 2))
+    z = NormalDist().inv_cdf(1 - alpha / 2)
     low_a, high_a = wilson(round(a.total), a.n, z)
     low_b, high_b = wilson(round(b.total), b.n, z)
     gap = b.mean - a.mean
@@ -69,26 +67,45 @@ def mean_difference(a: Sums, b: Sums, alpha: float = 0.05) -> Interval:
 
 
 def quantile_difference(
-    a: Sequence[float], b: Sequence[float], q: float, alpha: float = 0.05, *, rounds: int = 1000, seed: int = 0
+    a: Sequence[float], b: Sequence[float], q: float, alpha: float = 0.05, *, rounds: int = 4000, seed: int = 0
 ) -> Interval:
-    """Quantile q of b minus that of a, percentile bootstrap."""
+    """Quantile q of b minus that of a, percentile bootstrap; values one of each unit, in any order."""
+    method = f"bootstrap of the {q:.0%} quantile"
     if len(a) < 2 or len(b) < 2:
-        return Interval(0.0, -math.inf, math.inf, alpha, f"bootstrap of the {q:.0%} quantile")
+        return Interval(0.0, -math.inf, math.inf, alpha, method)
     rng = np.random.default_rng(seed)
-    left, right = np.asarray(a, float), np.asarray(b, float)
-    gaps = [
-        np.quantile(rng.choice(right, right.size), q) - np.quantile(rng.choice(left, left.size), q)
-        for _round in range(rounds)
-    ]
+    gaps = _resampled(b, q, rounds, rng) - _resampled(a, q, rounds, rng)
     low, high = np.quantile(gaps, (alpha / 2, 1 - alpha / 2))
-    gap = float(np.quantile(right, q) - np.quantile(left, q))
-    return Interval(gap, float(low), float(high), alpha, f"bootstrap of the {q:.0%} quantile")
+    gap = float(np.quantile(b, q) - np.quantile(a, q))
+    rarer = min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
+    return Interval(gap, float(low), float(high), alpha, method, min(1.0, 2 * (rarer + 1) / (rounds + 1)))
+
+
+def _resampled(values: Sequence[float], q: float, rounds: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Quantile q of that many resamples, without drawing them, so that a million values are as fast as ten.
+
+    The rank of the k-th smallest of n draws with replacement is n times a beta(k, n - k + 1) variable, rounded up.
+    """
+    ordered: NDArray[np.float64] = np.sort(np.asarray(values, np.float64))
+    n = ordered.size
+    k = min(n, max(1, math.ceil(q * n)))
+    ranks = np.floor(rng.beta(k, n - k + 1, rounds) * n).astype(int)
+    found: NDArray[np.float64] = np.take(ordered, np.minimum(n - 1, ranks))
+    return found
 
 
 def sample_size(rate: float, lift: float, *, alpha: float = 0.05, power: float = 0.8) -> int:
     """Units per arm to find `rate + lift` beside `rate` with a two-sided z test looked at once."""
-    from scipy.stats import norm
-
     other = rate + lift
-    z = float(norm.ppf(1 - alpha / 2) + norm.ppf(power))
-    return math.ceil(z**2 * (rate * (1 - rate) + other * (1 - other)) / lift**2)
+    return _units(lift, rate * (1 - rate) + other * (1 - other), alpha, power)
+
+
+def sample_size_of_mean(lift: float, deviation: float, *, alpha: float = 0.05, power: float = 0.8) -> int:
+    """Units per arm to find means that differ by `lift` when units scatter by `deviation`, looked at once."""
+    return _units(lift, 2 * deviation**2, alpha, power)
+
+
+def _units(lift: float, variance: float, alpha: float, power: float) -> int:
+    normal = NormalDist()
+    z = normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)
+    return math.ceil(z**2 * variance / lift**2)
