@@ -69,6 +69,8 @@ def of_engine(status: int, body: bytes) -> Failure:
         message, kind = body[:200].decode("utf-8", "replace"), ""
     if kind == "exceed_context_size_error":
         return Failure(400, "context_length_exceeded", message, param="messages")
+    if status == 501:  # "this server makes no embeddings": asking again is no help
+        return Failure(400, "not_supported", message, param="model")
     if 400 <= status < 500 and status not in (401, 403):
         return Failure(400, "invalid_value", message)
     return Failure(502, "engine_error", _("the model server failed: {said}").format(said=message))

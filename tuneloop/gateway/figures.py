@@ -28,7 +28,7 @@ def grouped_stats(request: Request, caller: Reader, group: str, days: Days = 7.0
     return {"data": statistics.by(request.app.state.desk.workspace, group, days=days, tenant=caller.tenant)}
 
 
-@router.get("/stats/models/{model:path}", responses=answers(422))
+@router.get("/stats/models/{model:path}", responses=answers(404, 422))
 def model_stats(request: Request, caller: Reader, model: str, days: Days = 7.0) -> dict[str, Any]:
     """One model; null when nothing was asked of it."""
     return statistics.get_model_stats(request.app.state.desk.workspace, model, days, tenant=caller.tenant)
