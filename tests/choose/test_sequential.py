@@ -108,7 +108,7 @@ def test_intervals_and_p_values_say_the_same(n: int, m: int, p: float, q: float,
     assert (mirrored.low, mirrored.high, mirrored.p) == pytest.approx((-found.high, -found.low, found.p))
     bound = sequential.at_least(a, b, alpha, margin=0.1, rate=True)
     assert (bound.p < alpha) == (bound.low > 0.1) or bound.p == pytest.approx(alpha, rel=1e-9)
-    assert found.low <= bound.low
+    assert bound.high == math.inf and bound.low <= bound.estimate
 
 
 @given(st.floats(1e-9, 1e9))
@@ -165,7 +165,8 @@ def test_the_variance_of_a_ratio_is_what_resampling_users_gives() -> None:
 
 def test_votes_of_one_user_counted_one_by_one_lie() -> None:
     by_vote, by_user = several_votes(300)
-    assert by_user <= 0.05 < 0.12 < by_vote
+    assert by_user <= 0.05
+    assert by_vote > 0.12
 
 
 # --- false winners, power and price

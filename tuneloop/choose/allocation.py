@@ -17,6 +17,7 @@ from tuneloop.choose.sequential import Sums, mixture_rho
 MISMATCH = 0.001
 MISMATCH_ONCE = 0.0005
 PRIOR = 1 / mixture_rho(MISMATCH, 5000) - 1  # imagined units before the first; the test is sharpest at 5,000
+DEAD = 0.1  # weight of gross faults, as many imagined units as arms: a dead arm is seen at 18 units, not at 73
 FLOOR = 0.05  # least share of an arm in a bandit: what is never shown can never recover
 
 
@@ -33,7 +34,7 @@ class RatioCheck:
 def ratio_check(counts: Mapping[str, int], expected: Mapping[str, float]) -> RatioCheck:
     """counts: units by arm. expected: shares, or weights. Valid at every look: the verdict is watched, not planned.
 
-    One over the likelihood ratio of a Dirichlet mixture around the expected shares to those shares (Lindon, Malek,
+    One over the likelihood ratio of Dirichlet mixtures around the expected shares to those shares (Lindon, Malek,
     "Anytime-valid inference for multinomial count data", NeurIPS 2022).
     """
     whole = sum(expected.values())
@@ -41,12 +42,20 @@ def ratio_check(counts: Mapping[str, int], expected: Mapping[str, float]) -> Rat
     n = sum(counts.get(arm, 0) for arm in shares)
     if n == 0 or len(shares) < 2:
         return RatioCheck(1.0, False)
-    log_ratio = math.lgamma(PRIOR) - math.lgamma(PRIOR + n)
-    for arm, share in shares.items():
-        imagined, found = PRIOR * share, counts.get(arm, 0)
-        log_ratio += math.lgamma(imagined + found) - math.lgamma(imagined) - found * math.log(share)
+    fine, gross = (_log_ratio(counts, shares, n, imagined) for imagined in (PRIOR, float(len(shares))))
+    larger = max(fine, gross)
+    log_ratio = larger + math.log((1 - DEAD) * math.exp(fine - larger) + DEAD * math.exp(gross - larger))
     p = math.exp(-min(max(log_ratio, 0.0), 700.0))
     return RatioCheck(p, p < MISMATCH, once=chi_square(counts, shares))
+
+
+def _log_ratio(counts: Mapping[str, int], shares: Mapping[str, float], n: int, imagined: float) -> float:
+    """How much likelier a Dirichlet mixture of that many imagined units around the shares makes the counts."""
+    found = math.lgamma(imagined) - math.lgamma(imagined + n)
+    for arm, share in shares.items():
+        k = counts.get(arm, 0)
+        found += math.lgamma(imagined * share + k) - math.lgamma(imagined * share) - k * math.log(share)
+    return found
 
 
 def chi_square(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
