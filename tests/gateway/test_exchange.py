@@ -214,6 +214,19 @@ def test_limits_answer_429_with_the_time_to_wait(tmp_path: Path) -> None:
         assert live.server.desk.tally.refused["rate_limit_exceeded"] == 3
 
 
+@pytest.mark.parametrize(("proxies", "passed"), [("", 2), ("127.0.0.1", 6)])
+def test_forged_addresses_move_no_limit_unless_a_named_proxy_sends_them(
+    tmp_path: Path, proxies: str, passed: int
+) -> None:
+    toml = f'[access]\nproxies = "{proxies}"\n' + ECHO + task("echo", limit="2/hour")
+    with gateway(tmp_path, toml) as live:
+        codes = [
+            live.post("/v1/chat/completions", ASK, headers={"X-Forwarded-For": f"9.9.9.9, 8.8.8.{n // 2}"}).status_code
+            for n in range(6)
+        ]
+        assert codes.count(200) == passed and codes.count(429) == 6 - passed
+
+
 def test_roles_and_scopes(tmp_path: Path) -> None:
     with gateway(tmp_path, ECHO + task("echo") + '[tasks.other.variants.x]\nengine = "echo"\nmodel = "x"\n') as live:
         made = {

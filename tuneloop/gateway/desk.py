@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from tuneloop import journal
+from tuneloop.access import proxies
 from tuneloop.access.caller import Doorkeeper
 from tuneloop.access.limits import Limiter
 from tuneloop.answer import cache, health, route, statistics
@@ -36,6 +37,7 @@ from tuneloop.gateway.origin import Origin
 from tuneloop.gateway.reading import Asked
 from tuneloop.gateway.rows import Row
 from tuneloop.gateway.tally import Tally
+from tuneloop.gateway.wire import Client
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
@@ -67,6 +69,7 @@ class Desk:
         self.body_limit = settings.integer("serve.body_limit")
         self.limit_key = settings.text("access.limit_key")
         self.limit_user = settings.text("access.limit_user")
+        self.proxies = proxies.networks(settings.text("access.proxies"))
         self.started = time.time()
         self.closing = False
         self._random: list[str] = []
@@ -108,6 +111,12 @@ class Desk:
         wait = await limiter.wait_shared(scope, limit, now) if limiter.shared else limiter.wait(scope, limit, now)
         if wait:
             raise LimitReached(limit, wait)
+
+    def address(self, client: Client) -> str:
+        """Where a request comes from; X-Forwarded-For is believed of named proxies only."""
+        if not self.proxies:
+            return client.peer
+        return proxies.client_address(client.peer, client.headers.get(b"x-forwarded-for", b""), self.proxies)
 
     def choose(self, chosen: Route, asked: Asked, user: str) -> tuple[list[Lane], str, float]:
         asker = Asker(user, asked.tags or {})

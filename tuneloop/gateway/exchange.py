@@ -105,9 +105,9 @@ class Exchange:
             raise Failure(403, "refused", _("this key may not ask for '{name}'").format(name=task.name))
         user = asked.user or caller.user
         await desk.limit("key:" + caller.key, desk.limit_key)
-        if user:
-            await desk.limit(f"user:{caller.tenant}:{user}", desk.limit_user)
-        await desk.limit(f"task:{caller.tenant}:{task.name}:{user}", task.limit)
+        who = user or desk.address(ask)  # without a name, everybody behind one address is one user
+        await desk.limit(f"user:{caller.tenant}:{who}", desk.limit_user)
+        await desk.limit(f"task:{caller.tenant}:{task.name}:{who}", task.limit)
         self.until = ask.began + (task.total or desk.timeout)
         self.row = row = Row(desk.new_id(PREFIX[kind]), time.time(), kind, msgspec.Raw(ask.body))
         row.tenant, row.key, row.user, row.tags, row.task = caller.tenant, caller.key, user, asked.tags, task.name
