@@ -13,7 +13,7 @@ class Chat:
     """One conversation of one source. `id` is stable between exports: "tg:1900000001", "wa:<hash>"."""
 
     id: str
-    source: Literal["telegram", "whatsapp", "discord"]
+    source: Literal["telegram", "whatsapp", "discord", "calls"]  # calls: what a served model was asked
     name: str
     kind: str = ""  # as the exporter says: "private_supergroup", "personal_chat", ...
 

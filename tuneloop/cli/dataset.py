@@ -45,6 +45,22 @@ def build(door: Door, chat: str | None, speakers: tuple[str, ...], name: str | N
     door.result({"folder": str(folder), **made.card})
 
 
+@dataset.command("from-feedback", help=_("Make a dataset of answers that people praised or corrected."))
+@click.option("--name", default="feedback", show_default=True, help=_("Name of the dataset."))
+@click.option("--task", default="", help=_("Only calls of this task."))
+@click.pass_obj
+def from_feedback(door: Door, name: str, task: str) -> None:
+    from tuneloop.collect import dataset as verb
+    from tuneloop.loop import from_feedback as loop
+
+    with door.progress() as watch:
+        folder = loop.build(door.workspace(), name=name, task=task, watch=watch)
+    card = verb.load(folder).card
+    counts = " / ".join(str(n) for n in card["counts"].values())
+    door.say(_("{path}: train / validation / test {counts}").format(path=folder, counts=counts))
+    door.result({"path": str(folder), "counts": card["counts"], "rejected": card["rejected"]})
+
+
 @dataset.command("list", help=_("Every dataset of the workspace."))
 @click.pass_obj
 def list_(door: Door) -> None:
