@@ -95,6 +95,9 @@ SETTINGS = (
     Setting("serve.key", "", "key clients must send as 'Authorization: Bearer KEY'; empty: none, this machine only"),
     Setting("models.allowed_hosts", "", "hosts that model files may be fetched from although their address is private"),
     Setting("calls.keep_days", 0.0, "days that calls and their feedback are kept; 0: for ever"),
+    Setting("quality.target_error", 0.15, "share of wrong answers the quality switch lets through at most"),
+    Setting("quality.window", 600.0, "seconds in which the quality switch of a task changes by itself at most once"),
+    Setting("quality.labels_per_person", 100, "labels of one named person that count at most; 0: no limit"),
     Setting("cache.bytes", 64_000_000, "memory that kept answers may take; tasks say for how long with `cache`"),
     Setting("cache.redis_url", "", "Redis that several servers share kept answers in; empty: each keeps its own"),
 )

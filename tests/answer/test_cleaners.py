@@ -130,4 +130,4 @@ def test_no_text_makes_a_cleaner_dawdle(name: str) -> None:
     for text in ATTACKS:
         began = time.process_time()
         clean(name, text)
-        assert time.process_time() - began < 0.5, text[:20]
+        assert time.process_time() - began < 5, text[:20]  # the slowest takes 0.08 s; a square of 200,000 takes minutes

@@ -145,6 +145,12 @@ def test_values_are_summed_by_user() -> None:
     assert sequential.ratio(sequential.joint_of([])) == Sums(0, 0.0, 0.0)
 
 
+def test_everybody_has_one_voice() -> None:
+    votes = [("troll", 1.0)] * 250 + [("anna", 0.0), ("boris", 1.0), ("boris", 0.0), ("", 0.0)]
+    assert sequential.voices_of(votes) == Sums(4, 1.5, 1.25)
+    assert sequential.voices_of([]) == Sums(0, 0.0, 0.0)
+
+
 def test_one_value_of_each_user_is_an_ordinary_mean() -> None:
     rng = np.random.default_rng(8)
     values = rng.normal(3, 2, 400)
@@ -164,8 +170,8 @@ def test_the_variance_of_a_ratio_is_what_resampling_users_gives() -> None:
 
 
 def test_votes_of_one_user_counted_one_by_one_lie() -> None:
-    by_vote, by_user = several_votes(300)
-    assert by_user <= 0.05
+    by_vote, by_user, by_voice = several_votes(300)
+    assert max(by_user, by_voice) <= 0.05
     assert by_vote > 0.12
 
 

@@ -27,12 +27,12 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def test_file_is_served_without_a_workspace_before(tmp_path: Path) -> None:
     model = write_tiny(tmp_path / "моя модель.gguf")
     with serve(tmp_path / "new", "--model", model) as served:
-        reply = httpx.post(served.url + "/v1/chat/completions", json=QUESTION, trust_env=False)
+        reply = httpx.post(served.url + "/v1/chat/completions", json=QUESTION, trust_env=False, timeout=60)
         assert reply.status_code == 200
-        page = httpx.get(served.url, trust_env=False)
+        page = httpx.get(served.url, trust_env=False, timeout=60)
         assert page.status_code == 200
         assert "<textarea" in page.text
-        assert "/v1/chat/completions" in httpx.get(served.url + "/docs", trust_env=False).text
+        assert "/v1/chat/completions" in httpx.get(served.url + "/docs", trust_env=False, timeout=60).text
     workspace = open_workspace(tmp_path / "new")
     journal.settle(workspace)  # the server was killed: its rows wait in the journal
     assert [c.version for c in calls.recent(workspace)] == ["file:моя модель.gguf"]
@@ -44,10 +44,15 @@ def test_activation_from_the_command_line_reaches_the_running_server(tmp_path: P
     versions.activate(workspace, first)
     workspace.db.close()
     with serve(tmp_path / "work") as served:
-        assert httpx.get(served.url + "/health", trust_env=False).json()["serving"]["version"] == first.id
+        assert httpx.get(served.url + "/health", trust_env=False, timeout=60).json()["serving"]["version"] == first.id
         done = tuneloop_command("-w", tmp_path / "work", "versions", "activate", second.id)
         assert "loads and answers" in done.stdout
-        until(lambda: httpx.get(served.url + "/health", trust_env=False).json()["serving"]["version"] == second.id, 10)
+        until(
+            lambda: (
+                httpx.get(served.url + "/health", trust_env=False, timeout=60).json()["serving"]["version"] == second.id
+            ),
+            10,
+        )
 
 
 def test_chosen_version_is_served_without_being_activated(tmp_path: Path) -> None:
@@ -55,7 +60,7 @@ def test_chosen_version_is_served_without_being_activated(tmp_path: Path) -> Non
     first, second = add_packed(workspace, "first"), add_packed(workspace, "second")
     versions.activate(workspace, first)
     with serve(tmp_path / "work", "--version", "second") as served:
-        health = httpx.get(served.url + "/health", trust_env=False).json()
+        health = httpx.get(served.url + "/health", trust_env=False, timeout=60).json()
     assert (health["serving"]["version"], health["active"]) == (second.id, first.id)
 
 

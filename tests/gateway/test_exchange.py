@@ -108,13 +108,13 @@ def test_a_silent_engine_is_left_within_its_limit_and_one_deadline_holds_for_all
         with gateway(tmp_path, toml) as live:
             began = time.monotonic()
             assert live.post("/v1/chat/completions", ASK).status_code == 200
-            assert 0.25 < time.monotonic() - began < 0.3 + 0.4
+            assert 0.25 < time.monotonic() - began < 5
     with Scripted(b"", hang=True) as mute:
         toml = engine("mute", mute.url, first=5.0) + task("mute", total=0.4, retries=10)
         with gateway(tmp_path / "two", toml) as live:
             began = time.monotonic()
             assert live.post("/v1/chat/completions", ASK).status_code == 504
-            assert time.monotonic() - began < 0.4 + 0.4
+            assert time.monotonic() - began < 4  # 0.4, and what a busy machine adds; the engine alone may take 5
 
 
 def test_an_answer_that_is_no_completion_is_an_error_and_not_cached(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ GRACE = 2.0
 
 def stream_to_the_end(url: str, started: threading.Barrier) -> list[str]:
     body = ENDLESS | {"stream": True}
-    with httpx.stream("POST", url + "/v1/chat/completions", json=body, timeout=30, trust_env=False) as reply:
+    with httpx.stream("POST", url + "/v1/chat/completions", json=body, timeout=60, trust_env=False) as reply:
         lines = reply.iter_lines()
         said = [next(lines)]
         started.wait(20)
@@ -36,7 +36,7 @@ def stream_to_the_end(url: str, started: threading.Barrier) -> list[str]:
 
 def ask(url: str) -> int:
     try:
-        return httpx.post(url + "/v1/chat/completions", json=QUESTION, timeout=30, trust_env=False).status_code
+        return httpx.post(url + "/v1/chat/completions", json=QUESTION, timeout=60, trust_env=False).status_code
     except httpx.TransportError:
         return 0
 
@@ -52,7 +52,7 @@ def stop_under_load(path: Path, streams: int, questions: int, *, slack: float) -
         asked = [pool.submit(ask, served.url) for _n in range(questions)]
         # all of them are inside before the signal comes: queued, running or answered
         while True:
-            health = httpx.get(served.url + "/health", trust_env=False).json()["engines"]["local"]
+            health = httpx.get(served.url + "/health", trust_env=False, timeout=60).json()["engines"]["local"]
             if health["running"] + health["waiting"] - streams + sum(f.done() for f in asked) >= questions:
                 break
         began = time.monotonic()
@@ -88,9 +88,9 @@ def test_idle_server_stops_at_once_and_takes_its_model_along(tmp_path: Path) -> 
         assert children
         began = time.monotonic()
         served.process.send_signal(signal.SIGINT)
-        assert served.process.wait(5) == 0
-        assert time.monotonic() - began < 2
-        _gone, alive = psutil.wait_procs(children, timeout=2)
+        assert served.process.wait(20) == 0
+        assert time.monotonic() - began < 10
+        _gone, alive = psutil.wait_procs(children, timeout=10)
         assert not alive
 
 
@@ -135,11 +135,16 @@ def kill_under_feedback(path: Path, kills: int, seed: int) -> None:
         with serve(path / "work", "--model", model) as served, ThreadPoolExecutor(1) as pool:
             post = httpx.post
             if not call:
-                call = post(served.url + "/v1/chat/completions", json=QUESTION, trust_env=False).json()["id"]
+                call = post(served.url + "/v1/chat/completions", json=QUESTION, trust_env=False, timeout=60).json()[
+                    "id"
+                ]
             else:  # in doubt: committed or not, nobody has heard
                 body = {"call": call, "kind": "comment", "value": f"n{following}"}
                 headers = {"Idempotency-Key": f"n{following}"}
-                assert post(served.url + "/feedback", json=body, headers=headers, trust_env=False).status_code == 200
+                assert (
+                    post(served.url + "/feedback", json=body, headers=headers, trust_env=False, timeout=60).status_code
+                    == 200
+                )
                 sure.add(following)
                 following += 1
             clicking = pool.submit(click_until_killed, served, call, following)

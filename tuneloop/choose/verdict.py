@@ -4,17 +4,21 @@ How data are summed. The unit is what the lot was drawn for: a user (a call wher
 and arm:
 
     one value of a unit             Sums(n units, sum of values, sum of squares)
-    several values of a unit        Joint(y: Sums of the units' own sums, x: Sums of how many they have, sum of y x);
-                                    `sequential.joint_of` makes it of (user, value) pairs, in SQL it is
+    votes                           Sums of one voice per user, the mean of theirs (`sequential.voices_of`):
+                                    SELECT arm, count(*), sum(m), sum(m*m) FROM
+                                      (SELECT arm, user, avg(value) AS m ... GROUP BY arm, user)
+    several values of a unit        Joint(y: Sums of the units' own sums, x: Sums of how many they have, sum of y x),
+    (response times, errors)        `sequential.joint_of`, so that every value weighs the same:
                                     SELECT arm, count(*), sum(y), sum(y*y), sum(x), sum(x*x), sum(y*x) FROM
                                       (SELECT arm, user, sum(value) AS y, count(*) AS x ... GROUP BY arm, user)
     ratio of two things             Joint(y: numerators by unit, x: denominators by unit, sum of products)
     quantile                        the values themselves, one of each unit
     known from before (CUPED)       `before`: Joint(y: values by unit, x: the same units' values before)
 
-Votes are capped per user (`allocation.capped`) before they are summed. Several values of one user summed as if each
-were a unit of its own break every promise below: they agree with one another. Units are counted as assigned, whether
-or not they have a value. The first arm is the one that serves today; every other arm is compared with it.
+Votes are capped per user (`allocation.capped`, the latest count) before they are summed. Several values of one user
+summed as if each were a unit of its own break every promise below: they agree with one another. Units are counted as
+assigned, whether or not they have a value. The first arm is the one that serves today; every other arm is compared
+with it.
 """
 
 from __future__ import annotations
@@ -164,7 +168,8 @@ def _decide(
     goals = [c for c in compared if c.harm is None]
     if design.method == "bayes":
         return "not enough data", "", _("a Bayesian reading informs and ends nothing: choose another method"), 0, ()
-    return _won(design, goals) or _alike(design, goals) or _undecided(design, goals, fewest)
+    won = _won(design, goals) if goals else None
+    return won or _alike(design, goals) or _undecided(design, goals, fewest)
 
 
 def _won(design: Design, goals: Sequence[Comparison]) -> Said | None:
