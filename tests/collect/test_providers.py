@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tuneloop.collect import providers
@@ -269,6 +269,7 @@ def test_fix_converts_the_gemini_form_of_2024(tmp_path: Path) -> None:
     st.sampled_from([b"\n", b"\r\n", b"\n\n"]),
 )
 @settings(max_examples=400, deadline=None)
+@example([b'{"messages":[{}]}'], "gemini", b"\n")
 def test_whatever_is_in_the_file_the_answer_is_an_outcome(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], provider: str, end: bytes
 ) -> None:

@@ -162,6 +162,9 @@ def _contents(line: Line, rules: Mapping[str, Any]) -> Iterator[Problem]:
         if isinstance(line.get("messages"), list):
             text = _("the line has 'messages', the form of 2024; Vertex AI now wants 'contents'")
             yield Problem("error", "old_format", text, _("Convert it: --fix does."))
+            converted = _mended_contents(line, rules)
+            if converted.get("contents"):  # what else is wrong must not come to light only after --fix
+                yield from _contents(converted, rules)
             return
         yield Problem(
             "error", "missing_contents", _("there is no list 'contents'"), _("Put the turns into a list 'contents'.")
