@@ -332,7 +332,7 @@ class Exchange:
             await self.once.close(self)
         if row is not None and row.code != "overloaded":
             row.latency_ms = self._elapsed()
-            self.desk.write(row)
+            self.desk.write(row, self.ask.headers.get(b"traceparent", b""))
         if self.out is None:  # the client has left
             self.ask.abandon()
             return
