@@ -98,7 +98,7 @@ class Scene:
         return re.sub(r"\{(\w+)(:path)?\}", lambda found: self.reds[found[1]], route)
 
     def rows(self) -> dict[str, list[Any]]:
-        """Everything that belongs to "red", and the configuration, which is of all. What the server notes by itself is left out."""
+        """What belongs to "red", and the configuration, which is of all; without what the server notes by itself."""
         journal.settle(self.live.workspace)
         found: dict[str, list[Any]] = {"toml": [(self.live.workspace.path / "tuneloop.toml").read_bytes()]}
         for table in metadata.tables.values():
