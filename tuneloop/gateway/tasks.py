@@ -131,13 +131,13 @@ def show_task(request: Request, name: str, caller: Reader) -> dict[str, Any]:
 async def put_task(request: Request, name: str, body: TaskBody) -> dict[str, Any]:
     """Write a task: what the body leaves out takes its default."""
     shelf = _shelf(request)
-    return _task(shelf, await _edited(request, shelf.put_task, name, body.fields(name)))
+    return _task(shelf, await edited(request, shelf.put_task, name, body.fields(name)))
 
 
 @router.delete("/tasks/{name}", responses=EDIT, dependencies=OWNER)
 async def remove_task(request: Request, name: str) -> dict[str, Any]:
     """Take a task out of the configuration."""
-    await _edited(request, _shelf(request).remove_task, name)
+    await edited(request, _shelf(request).remove_task, name)
     return {"removed": name}
 
 
@@ -145,14 +145,14 @@ async def remove_task(request: Request, name: str) -> dict[str, Any]:
 async def put_variant(request: Request, name: str, variant: str, body: VariantBody) -> dict[str, Any]:
     """Write a variant of a task; a new one comes last."""
     shelf = _shelf(request)
-    found = await _edited(request, shelf.put_variant, name, variant, body.fields(variant))
+    found = await edited(request, shelf.put_variant, name, variant, body.fields(variant))
     return {"name": found.name, **documents.of_variant(found)}
 
 
 @router.delete("/tasks/{name}/variants/{variant}", responses=EDIT, dependencies=OWNER)
 async def remove_variant(request: Request, name: str, variant: str) -> dict[str, Any]:
     """Take a variant out of a task; the last one stays (409)."""
-    await _edited(request, _shelf(request).remove_variant, name, variant)
+    await edited(request, _shelf(request).remove_variant, name, variant)
     return {"removed": f"{name}/{variant}"}
 
 
@@ -160,7 +160,7 @@ async def remove_variant(request: Request, name: str, variant: str) -> dict[str,
 async def set_weights(request: Request, name: str, body: WeightsBody) -> dict[str, Any]:
     """Share a task's requests out anew."""
     shelf = _shelf(request)
-    return _task(shelf, await _edited(request, shelf.set_weights, name, body.weights))
+    return _task(shelf, await edited(request, shelf.set_weights, name, body.weights))
 
 
 @router.get("/engines", responses=READ, dependencies=[needs("reader")])
@@ -184,13 +184,13 @@ async def put_engine(request: Request, name: str, body: EngineBody) -> dict[str,
     """Write an engine. The value "***" of a header leaves it as it was."""
     shelf = _shelf(request)
     fields = documents.with_hidden(body.fields(name), shelf.book.engines.get(name))
-    return _engine(shelf, await _edited(request, shelf.put_engine, name, fields))
+    return _engine(shelf, await edited(request, shelf.put_engine, name, fields))
 
 
 @router.delete("/engines/{name}", responses=EDIT, dependencies=OWNER)
 async def remove_engine(request: Request, name: str) -> dict[str, Any]:
     """Take an engine out of the configuration; one that a variant uses stays (409)."""
-    await _edited(request, _shelf(request).remove_engine, name)
+    await edited(request, _shelf(request).remove_engine, name)
     return {"removed": name}
 
 
@@ -204,7 +204,7 @@ def show_configuration(request: Request) -> dict[str, Any]:
 async def undo(request: Request) -> dict[str, Any]:
     """Take back the last change made through the API or the command line; undone twice it is made again."""
     shelf = _shelf(request)
-    await _edited(request, shelf.undo)
+    await edited(request, shelf.undo)
     return _configuration(shelf)
 
 
@@ -214,7 +214,7 @@ def _shelf(request: Request) -> Shelf:
     return shelf
 
 
-async def _edited(request: Request, edit: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+async def edited(request: Request, edit: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Make an edit beside the event loop, and let the engines follow it before the reply."""
     done = await asyncio.to_thread(edit, *arguments, **named)
     desk = request.app.state.desk
