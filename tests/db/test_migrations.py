@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event, inspect, select, text
+from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.engine import make_url
 
 from tests.db.postgres import Postgres, binaries
+from tests.faults import killed_at
 from tuneloop.db import metadata, open_database, sqlite_url
 from tuneloop.db.migrate import MIGRATIONS
 from tuneloop.db.tables import REVISION, calls, feedback, versions
@@ -91,27 +89,6 @@ def schema(url: str) -> tuple[str | None, dict[str, set[str]], set[str]]:
     return revision, tables, indexes
 
 
-def kill_at(url: str, moment: int) -> bool:
-    """Open (and so migrate) in a child that is killed with -9 before its n-th statement; whether it came to that."""
-    child = os.fork()
-    if child == 0:
-        try:
-            left = count(moment, -1)
-
-            def before(*_told: Any) -> None:
-                if next(left) <= 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            event.listen(Engine, "before_cursor_execute", before)
-            event.listen(Engine, "commit", before)
-            open_database(url)
-        finally:  # nothing of pytest may run in the child
-            os._exit(0 if sys.exc_info()[0] is None else 1)
-    _pid, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
-
-
 @pytest.mark.parametrize("begin", [None, *OLD])
 def test_a_kill_at_any_statement_leaves_the_old_schema_or_the_new(fresh: Callable[[], str], begin: str | None) -> None:
     open_database(whole := fresh()).close()
@@ -120,7 +97,7 @@ def test_a_kill_at_any_statement_leaves_the_old_schema_or_the_new(fresh: Callabl
     url = fresh() if begin is None else old(fresh(), begin)
     before, seen = schema(url), set()
     for moment in count():
-        killed = kill_at(url, moment)
+        killed = killed_at(moment, lambda url=url: open_database(url))
         found = schema(url)
         assert found in (before, new), f"killed at statement {moment}: half of a schema"
         seen.add(found[0])
@@ -167,6 +144,11 @@ def test_several_processes_bring_one_database_up_to_date(fresh: Callable[[], str
         said = [process.communicate(timeout=120)[1].decode()[-500:] for process in started]
         assert [process.returncode for process in started] == [0] * 4, said
         assert schema(url)[0] == REVISION
+        if (
+            url.startswith("sqlite")
+            and (copy := Path(str(make_url(url).database)).with_suffix(".before-upgrade.db")).exists()
+        ):
+            assert schema(sqlite_url(copy))[0] == OLD[0], "the copy is of before, whoever made it"
 
 
 def test_a_newer_database_is_refused_and_not_touched(fresh: Callable[[], str]) -> None:

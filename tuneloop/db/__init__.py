@@ -143,7 +143,7 @@ def _bring_up_to_date(engine: Engine) -> None:
         )
     from tuneloop.db.migrate import upgrade
 
-    upgrade(engine, backup=revision is not None)
+    upgrade(engine)
 
 
 def sqlite_url(path: Path) -> str:

@@ -18,10 +18,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 0x74756E656C6F6F70  # "tuneloop": advisory locks are numbers that a database's programs agree on
 
 
-def upgrade(engine: Engine, *, backup: bool) -> None:
-    """Run every missing migration in one transaction; `backup` copies an SQLite file beside itself first."""
-    if backup and engine.dialect.name == "sqlite":
-        _copy(Path(str(engine.url.database)))
+def upgrade(engine: Engine) -> None:
+    """Run every missing migration in one transaction; an SQLite file that holds something is copied beside itself."""
     scripts = ScriptDirectory(str(MIGRATIONS), version_locations=[str(MIGRATIONS)])
     head = str(scripts.get_current_head())
     with engine.connect() as connection:
@@ -31,6 +29,8 @@ def upgrade(engine: Engine, *, backup: bool) -> None:
         context = MigrationContext.configure(connection)
         try:
             current = context.get_current_revision()
+            if sqlite and current not in (None, head):  # under the lock: no other process has changed it meanwhile
+                _copy(Path(str(engine.url.database)))
             with Operations.context(context):
                 for step in reversed(list(scripts.iterate_revisions(head, current or "base"))):
                     step.module.upgrade()
