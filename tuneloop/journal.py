@@ -20,7 +20,8 @@ import os
 import sqlite3
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -90,9 +91,15 @@ def drain(folder: Path, url: str) -> int:
     """
     if not folder.is_dir():
         return 0
+    with _draining(folder):
+        return sum(_drain_segment(path, url) for path in sorted(folder.glob("*.jsonl")))
+
+
+@contextmanager
+def _draining(folder: Path) -> Iterator[None]:
     with (folder / ".drain.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return sum(_drain_segment(path, url) for path in sorted(folder.glob("*.jsonl")))
+        yield
 
 
 def place(workspace: Workspace) -> tuple[Path, str]:
@@ -105,6 +112,19 @@ def settle(workspace: Workspace) -> int:
     """Bring everything that waits into the workspace's database; how many lines were read."""
     folder, url = place(workspace)
     return drain(folder, url) if folder.is_dir() else 0
+
+
+def blank(folder: Path) -> None:
+    """Overwrite what is in the database already: a server that runs keeps its segment for as long as 16 MB take."""
+    if not folder.is_dir():
+        return
+    with _draining(folder):
+        for path in folder.glob("*.jsonl"):
+            with path.open("r+b") as segment:
+                for start in range(0, end := _offset(path), PIECE):
+                    segment.write(b"\n" * min(PIECE, end - start))
+                segment.flush()
+                os.fsync(segment.fileno())
 
 
 def waiting(folder: Path) -> int:
@@ -158,6 +178,8 @@ def _offset(path: Path) -> int:
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
+    if not line:  # blanked: it was inserted before
+        return None
     try:
         row = json.loads(line)
         return {name: row.get(name) for name in COLUMNS}

@@ -122,7 +122,7 @@ def list_versions(request: Request) -> dict[str, Any]:
     "/versions/{reference}/activate",
     responses=answers(403, 404, 409, 422, 503, 507),
     tags=["versions"],
-    dependencies=[needs("admin")],
+    dependencies=[needs("owner")],
 )
 def activate(request: Request, reference: str, order: ActivateRequest) -> dict[str, Any]:
     """Load a version beside the one that serves, try it, and switch. If it cannot be loaded nothing changes (422)."""

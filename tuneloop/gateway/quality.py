@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["quality"])
 Reader = Annotated[Caller, needs("reader")]
 User = Annotated[Caller, needs("user")]
-Admin = Annotated[Caller, needs("admin")]
+Owner = Annotated[Caller, needs("owner")]
 ROUND = 20  # answers a judge is asked about in one round, a minute apart
 
 
@@ -130,12 +130,10 @@ def show_switch(request: Request, name: str, caller: Reader) -> dict[str, Any]:
 
 
 @router.put("/tasks/{name}/switch", responses=answers(404, 409, 422, 507))
-async def set_switch(request: Request, caller: Admin, name: str, body: SwitchBody) -> dict[str, Any]:
+async def set_switch(request: Request, caller: Owner, name: str, body: SwitchBody) -> dict[str, Any]:
     """Force the switch on or off, or let people's marks decide. The change is kept with its time."""
     desk: Desk = request.app.state.desk
-    task = await edited(
-        request, caller, switch.set_mode, desk.shelf, name, body.mode, body.threshold, by=caller.key or "api"
-    )
+    task = await edited(request, switch.set_mode, desk.shelf, name, body.mode, body.threshold, by=caller.key or "api")
     await asyncio.to_thread(desk.switch.refresh, desk.shelf.book, every=0)
     return switch.standing(desk.workspace, task)
 
