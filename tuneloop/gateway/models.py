@@ -22,7 +22,7 @@ from tuneloop.access.caller import Caller
 from tuneloop.answer import models as store
 from tuneloop.answer.book import Book
 from tuneloop.engines.ollama import Ollama
-from tuneloop.errors import Refused, TuneloopError
+from tuneloop.errors import TuneloopError
 from tuneloop.gateway.answers import answers
 from tuneloop.gateway.engines import listing
 from tuneloop.gateway.failures import explained
@@ -35,7 +35,7 @@ from tuneloop.workspace import Workspace
 
 router = APIRouter(tags=["models"])
 Reader = Annotated[Caller, needs("reader")]
-Admin = Annotated[Caller, needs("admin")]
+OWNER = [needs("owner")]  # models are the installation's, like its configuration
 Url = Annotated[str, Field(max_length=4096)]
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Progress."}
@@ -114,10 +114,9 @@ async def running_models(request: Request) -> dict[str, Any]:
     }
 
 
-@router.post("/models/pull", responses=EDIT | EVENTS, response_class=StreamingResponse)
-async def pull_model(request: Request, asked: PullRequest, caller: Admin) -> StreamingResponse:
+@router.post("/models/pull", responses=EDIT | EVENTS, response_class=StreamingResponse, dependencies=OWNER)
+async def pull_model(request: Request, asked: PullRequest) -> StreamingResponse:
     """Let an Ollama engine download a model, or download a GGUF file, from public addresses only."""
-    _may(caller)
     workspace = _workspace(request)
     if asked.url:
         return await _streamed(lambda watch: _fetched(workspace, asked, watch))
@@ -132,10 +131,9 @@ async def pull_model(request: Request, asked: PullRequest, caller: Admin) -> Str
     return await _streamed(work)
 
 
-@router.post("/models/create", responses=EDIT | EVENTS, response_class=StreamingResponse)
-async def create_model(request: Request, asked: CreateRequest, caller: Admin) -> StreamingResponse:
+@router.post("/models/create", responses=EDIT | EVENTS, response_class=StreamingResponse, dependencies=OWNER)
+async def create_model(request: Request, asked: CreateRequest) -> StreamingResponse:
     """Make a model of an Ollama engine."""
-    _may(caller)
     spec = store.ollama(_book(request), asked.engine)
     files = {}
     if asked.file:
@@ -153,23 +151,21 @@ async def create_model(request: Request, asked: CreateRequest, caller: Admin) ->
     return await _streamed(work)
 
 
-@router.post("/models/copy", responses=EDIT)
-async def copy_model(request: Request, asked: CopyRequest, caller: Admin) -> dict[str, Any]:
+@router.post("/models/copy", responses=EDIT, dependencies=OWNER)
+async def copy_model(request: Request, asked: CopyRequest) -> dict[str, Any]:
     """Give a model of an Ollama engine a second name."""
-    _may(caller)
     async with server(store.ollama(_book(request), asked.engine)) as one:
         await one.copy(asked.source, asked.destination)
     return {"name": asked.destination, "engine": asked.engine}
 
 
-@router.delete("/models/{name:path}", responses=EDIT)
+@router.delete("/models/{name:path}", responses=EDIT, dependencies=OWNER)
 async def remove_model(
-    request: Request, name: str, caller: Admin, engine: Annotated[str, Query(max_length=256)] = ""
+    request: Request, name: str, engine: Annotated[str, Query(max_length=256)] = ""
 ) -> dict[str, Any]:
     """Remove a file, or with `engine` a model of that Ollama. 409 while something needs it: a variant, a running
     experiment, an engine, the active version or the one a rollback returns to.
     """
-    _may(caller)
     workspace, book = _workspace(request), _book(request)
     if not engine:
         freed = await asyncio.to_thread(store.remove, workspace, name, book)
@@ -268,15 +264,6 @@ async def _told(
 
 def _line(event: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
-
-
-def _may(caller: Caller) -> None:
-    """Models are the installation's, like its configuration."""
-    if caller.tenant or caller.scopes:
-        raise Refused(
-            _("this key may not change the models"),
-            fix=_("Use an administrator's key that is of no team and of all tasks."),
-        )
 
 
 def _book(request: Request) -> Book:
