@@ -92,6 +92,45 @@ class Client:
         body = {"call": call_id, "kind": kind, "value": value, "user": user_id}
         return await self._ask("POST", "/feedback", body, headers={"Idempotency-Key": key} if key else {})
 
+    # --- quality
+
+    async def assess_quality(
+        self,
+        prompt: str = "",
+        response: str = "",
+        criteria: Sequence[str] | Mapping[str, str] = (),
+        *,
+        call_id: str = "",
+        reference: str = "",
+    ) -> dict[str, Any]:
+        """Scores of an answer, or of a stored call: "relevance_score" and so on, and "overall_score", 0 to 1.
+
+        A score that nothing can measure is None. criteria: names, or a mapping that gives your own their sentences.
+        "details" has each score's method and its agreement with people.
+
+        >>> found = await client.assess_quality("How do I oil a chain?", "Wipe the chain and oil it.", ["relevance"])
+        >>> found["relevance_score"] > 0.5, found["details"][0]["method"]
+        (True, 'stems')
+        """
+        wanted = dict(criteria) if isinstance(criteria, Mapping) else list(criteria)
+        body: dict[str, Any] = {"criteria": wanted, "reference": reference}
+        body |= {"call": call_id} if call_id else {"question": prompt, "answer": response}
+        found = await self._ask("POST", "/quality", body)
+        # Methods come from the plainest to the surest: the last one that says something counts.
+        by_name: dict[str, Any] = {}
+        for score in found["scores"]:
+            name = f"{score['criterion']}_score"
+            by_name[name] = by_name.get(name) if score["value"] is None else score["value"]
+        return {**by_name, "overall_score": found["overall_score"], "details": found["scores"]}
+
+    async def get_quality_stats(self, model_id: str = "", days: float = 7.0) -> dict[str, Any]:
+        """Means, course and agreement with people of every criterion and method.
+
+        >>> sorted(await client.get_quality_stats("active", days=30))
+        ['answers', 'criteria', 'days', 'model_id']
+        """
+        return await self._ask("GET", f"/quality/stats?model={quote(model_id, safe='')}&days={days:g}")
+
     # --- A/B tests
 
     async def create_ab_test(

@@ -20,7 +20,8 @@ import os
 import sqlite3
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -90,9 +91,15 @@ def drain(folder: Path, url: str) -> int:
     """
     if not folder.is_dir():
         return 0
+    with _draining(folder):
+        return sum(_drain_segment(path, url) for path in sorted(folder.glob("*.jsonl")))
+
+
+@contextmanager
+def _draining(folder: Path) -> Iterator[None]:
     with (folder / ".drain.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return sum(_drain_segment(path, url) for path in sorted(folder.glob("*.jsonl")))
+        yield
 
 
 def place(workspace: Workspace) -> tuple[Path, str]:
@@ -105,6 +112,19 @@ def settle(workspace: Workspace) -> int:
     """Bring everything that waits into the workspace's database; how many lines were read."""
     folder, url = place(workspace)
     return drain(folder, url) if folder.is_dir() else 0
+
+
+def blank(folder: Path) -> None:
+    """Overwrite what is in the database already: a server that runs keeps its segment for as long as 16 MB take."""
+    if not folder.is_dir():
+        return
+    with _draining(folder):
+        for path in folder.glob("*.jsonl"):
+            with path.open("r+b") as segment:
+                for start in range(0, end := _offset(path), PIECE):
+                    segment.write(b"\n" * min(PIECE, end - start))
+                segment.flush()
+                os.fsync(segment.fileno())
 
 
 def waiting(folder: Path) -> int:
@@ -122,7 +142,8 @@ def _drain_segment(path: Path, url: str) -> int:
         while (cut := (piece := _lines_of(segment)).rfind(b"\n") + 1) > 0:
             lines = piece[:cut].split(b"\n")[:-1]
             for start in range(0, len(lines), BATCH):
-                _insert(url, [row for line in lines[start : start + BATCH] if (row := _row(line))])
+                if rows := [row for line in lines[start : start + BATCH] if (row := _row(line))]:
+                    _insert(url, rows)
             offset += cut
             segment.seek(offset)
             path.with_suffix(".done").write_text(str(offset))
@@ -158,6 +179,8 @@ def _offset(path: Path) -> int:
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
+    if not line:  # blanked: it was inserted before
+        return None
     try:
         row = json.loads(line)
         return {name: row.get(name) for name in COLUMNS}

@@ -76,10 +76,18 @@ def test_rules_look_at_user_and_tags() -> None:
 )
 def test_cheapest_asks_whether_the_small_one_will_do(known: float | None, first: str | None, reason: str) -> None:
     of = route("cheapest", variant("big", price_out=10.0), variant("small", price_out=0.1))
-    lanes, why, propensity = choose(of, Asker(good_enough=lambda: known), lambda: 0.0)
+    lanes, why, propensity = choose(of, Asker(good_enough=lambda: known), lambda: 0.5)
     assert why == reason
     assert first is None or lanes[0].variant.name == first
-    assert propensity == (0.5 if known is None else 1.0)
+    assert propensity == (0.5 if known is None else 0.95)
+
+
+@pytest.mark.parametrize(("known", "explored"), [(0.95, "big"), (0.2, "small")])
+def test_cheapest_sometimes_asks_the_other_one_and_says_how_often(known: float, explored: str) -> None:
+    of = route("cheapest", variant("big", price_out=10.0), variant("small", price_out=0.1))
+    lanes, why, propensity = choose(of, Asker(good_enough=lambda: known), lambda: 0.01)
+    assert (lanes[0].variant.name, propensity) == (explored, 0.05)
+    assert why.endswith(":explore")
 
 
 def test_cost_is_per_million_tokens() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
 from tuneloop import versions
-from tuneloop.collect import dataset, forget, forgotten, store
+from tuneloop.collect import dataset, forget, forgotten, masking, store
 from tuneloop.collect.names import forms
 from tuneloop.collect.privacy import remove_names
 from tuneloop.db.tables import calls, feedback, messages
@@ -271,7 +271,7 @@ def test_a_crash_while_forgetting_leaves_everything_or_nothing(
     def dying(*_given: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(forget, "_scrub_rows", dying)
+    monkeypatch.setattr(masking, "mask_rows", dying)
     with pytest.raises(KeyboardInterrupt):
         forget.forget(filled, GLEB)
     assert list(store.messages(filled, "tg:1900000001")) == before
@@ -279,3 +279,28 @@ def test_a_crash_while_forgetting_leaves_everything_or_nothing(
         assert rows.execute(select(forgotten_table)).first() is None
     monkeypatch.undo()
     assert forget.forget(filled, GLEB).messages > 100
+
+
+@pytest.mark.parametrize("following", [GLEB, "Рустам Галимов"])
+def test_a_crash_after_the_rows_is_made_good_by_the_next_forget(
+    filled: Workspace, monkeypatch: pytest.MonkeyPatch, following: str
+) -> None:
+    """The rows that tell which datasets held the person are gone by then."""
+    gleb = sender_of(filled, GLEB)
+    both = dataset.build(filled, speakers=[sender_of(filled, MARINA), gleb], name="both")
+    theirs = [m.id for m in store.messages(filled, "tg:1900000001") if m.sender == gleb]
+    guilty = register(filled, both, {"tg:1900000001": theirs}, "guilty")
+
+    def dying(*_given: object, **_named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dataset, "build", dying)
+    with pytest.raises(KeyboardInterrupt):
+        forget.forget(filled, GLEB)
+    monkeypatch.undo()
+    assert "анников" in bytes_of(filled.path / "datasets").decode(errors="ignore")
+    done = forget.forget(filled, following)
+    assert "анников" not in bytes_of(filled.path).decode(errors="ignore")
+    assert following != GLEB or (done.versions, done.rebuilt) == ([guilty], ["both"])
+    with pytest.raises(Missing):
+        forget.person(filled, GLEB)

@@ -203,11 +203,11 @@ def test_every_route_declares_its_role(api: Api) -> None:
     bare = FastAPI(docs_url=None, redoc_url=None)
     bare.router.routes.extend(tasks.router.routes)
     roles = guard.declared(bare)
-    assert {path for path, role in roles.items() if role == "admin"} == {
+    assert {path for path, role in roles.items() if role == "owner"} == {
         f"{method} {path.replace('hashtags', '{name}').replace('deepseek', '{name}').replace('/own', '/{variant}')}"
         for method, path, _body in EDITS
     }
-    assert set(roles.values()) == {"admin", "reader"}
+    assert set(roles.values()) == {"owner", "reader"}
 
 
 @pytest.mark.parametrize(("method", "path", "body"), EDITS)

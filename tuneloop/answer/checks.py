@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from tuneloop.answer import cleaners, schema
+from tuneloop.answer import cleaners, publishing, schema
 from tuneloop.answer.table import unknown
 from tuneloop.errors import BadInput
 from tuneloop.texts import _
@@ -221,6 +221,18 @@ def headings(argument: str) -> Test:
     return lambda question, answer: sum(1 for _match in _MARKDOWN_HEADING.finditer(answer)) >= n
 
 
+def _plain(made: Callable[[], Test]) -> Callable[[str], Test]:
+    """A rule that takes no argument, as the others are called."""
+
+    def check(argument: str) -> Test:
+        _none(argument)
+        return made()
+
+    check.__doc__ = made.__doc__
+    return check
+
+
+PLAIN = (publishing.title, publishing.no_stuffing, publishing.short_paragraphs, publishing.no_contacts)
 CHECKS: dict[str, Callable[[str], Test]] = {
     "min_chars": min_chars,
     "max_chars": max_chars,
@@ -242,7 +254,7 @@ CHECKS: dict[str, Callable[[str], Test]] = {
     "no_refusal": no_refusal,
     "keywords": keywords,
     "headings": headings,
-}
+} | {made.__name__: _plain(made) for made in PLAIN}
 
 
 def score(checks: Iterable[str], question: str, answer: str) -> tuple[float, dict[str, bool]]:

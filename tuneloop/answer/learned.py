@@ -107,22 +107,42 @@ def features(question: str, answer: str, rules: Sequence[str] = ()) -> tuple[flo
 
 def learn(labels: Sequence[Label], rules: Sequence[str] = (), *, ridge: float = 5.0) -> Learned:
     """Train on labels and measure on those left out."""
-    right = np.array([label.right for label in labels], dtype=np.float64)
-    n, good = len(labels), int(right.sum())
+    n, good = len(labels), sum(label.right for label in labels)
     if min(good, n - good) < FEWEST_OF_A_KIND:
         return Learned("uncalibrated" if n < LEAST else "one-sided", n, Agreement(n, good))
     x = np.array([features(label.question, label.answer, rules) for label in labels])
+    found = measured(x, labels, ridge)
+    scorer = Scorer(found.weights, found.bias, found.calibrator)
+    score = agreement(found.out_of_fold, [label.right for label in labels])
+    return Learned("calibrated" if n >= LEAST else "uncalibrated", n, score, scorer, found.ece, found.out_of_fold)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A model of "right" with its figures on labels it did not see. out_of_fold: the probability of each label."""
+
+    weights: tuple[float, ...]
+    bias: float
+    calibrator: Calibrator
+    ece: float
+    out_of_fold: tuple[float, ...]
+
+
+def measured(x: Array, labels: Sequence[Label], ridge: float) -> Measured:
+    """Train on the features x (labels, d), each label by its weight; both kinds of labels must be there."""
+    right = np.array([label.right for label in labels], dtype=np.float64)
     weights = np.array([label.weight for label in labels])
-    weights *= n / weights.sum()
-    side = folds([label.question for label in labels], FOLDS)
+    weights *= len(labels) / weights.sum()
+    questions = [label.question for label in labels]
+    if len(set(questions)) < FOLDS:  # one form sent again and again: its answers are all there is to divide
+        questions = [label.call for label in labels]
+    side = folds(questions, FOLDS)
     trained = fit_scaled(x, right, weights, ridge)
     values = left_out(x, right, weights, side, ridge, x @ trained[:-1] + trained[-1])
     made = calibrate(values, right, weights)
-    scorer = Scorer(tuple(map(float, trained[:-1])), float(trained[-1]), made)
-    marks = [label.right for label in labels]
-    error = ece(apart(values, right, weights, side), marks)
+    error = ece(apart(values, right, weights, side), [label.right for label in labels])
     found = tuple(made.probability(float(value)) for value in values)
-    return Learned("calibrated" if n >= LEAST else "uncalibrated", n, agreement(found, marks), scorer, error, found)
+    return Measured(tuple(map(float, trained[:-1])), float(trained[-1]), made, error, found)
 
 
 def left_out(x: Array, right: Array, weights: Array, side: Any, ridge: float, whole: Array) -> Array:

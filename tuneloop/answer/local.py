@@ -29,7 +29,7 @@ class Local:
         except BaseException:
             lease.__exit__(None, None, None)
             raise
-        reply.headers[b"x-tuneloop-version"] = model.packed.version.encode("ascii", "replace")
+        reply.headers[b"x-tuneloop-version"] = model.packed.version.encode()
         if reply.pieces is None:
             lease.__exit__(None, None, None)
         else:

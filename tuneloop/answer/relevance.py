@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from tuneloop.engines.engine import Engine, Limits
+from tuneloop.engines.engine import Askable, Limits
 from tuneloop.errors import EngineError
 from tuneloop.texts import _
 
@@ -57,7 +57,7 @@ def cosine(a: Mapping[str, float], b: Mapping[str, float]) -> float:
     return together / math.sqrt(sum(w * w for w in a.values()) * sum(w * w for w in b.values()))
 
 
-async def encoded(engine: Engine, model: str, question: str, answer: str, *, seconds: float = 30.0) -> float:
+async def encoded(engine: Askable, model: str, question: str, answer: str, *, seconds: float = 30.0) -> float:
     """Cosine of the two texts' vectors, 0 to 1 (what is below 0 counts as 0), from the engine's /embeddings.
 
     Raises EngineError when the engine answers with anything but two finite vectors of the same length.

@@ -17,7 +17,9 @@ from tuneloop.answer import cache
 from tuneloop.answer.station import Station
 from tuneloop.records import Task, Variant
 
-EXPLORE = 0.05  # share of requests that do not go to the fastest variant, so that a slow hour is found to be over
+# Share of requests that go where "fastest" and "cheapest" would not send them, so that a slow hour is found to be over
+# and what the cheap variant would have answered is known of hard questions too.
+EXPLORE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,11 @@ def _cheapest(
     lanes.sort(key=lambda lane: lane.variant.price_in + lane.variant.price_out)
     if probability < asker.bar:
         lanes.reverse()
-    return lanes, f"cheapest:{probability:.2f}", 1.0
+    reason = f"cheapest:{probability:.2f}"
+    if draw() < EXPLORE:
+        lanes.insert(0, lanes.pop())
+        return lanes, reason + ":explore", EXPLORE
+    return lanes, reason, 1.0 - EXPLORE
 
 
 CHOICES = {"fixed": _fixed, "weighted": _weighted, "fastest": _fastest, "rule": _rule, "cheapest": _cheapest}

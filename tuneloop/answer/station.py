@@ -11,8 +11,8 @@ import asyncio
 import time
 from collections import deque
 
-from tuneloop.engines.engine import Engine
-from tuneloop.errors import EngineTimeout, TooMany
+from tuneloop.engines.engine import Engine, Limits, Reply
+from tuneloop.errors import EngineDown, EngineError, EngineTimeout, TooMany
 from tuneloop.records import EngineSpec
 from tuneloop.texts import _
 
@@ -136,6 +136,35 @@ class Station:
             if isinstance(problem, TimeoutError):
                 raise EngineTimeout(_("no place at '{name}' became free in time").format(name=self.spec.name)) from None
             raise
+
+    async def ask(self, path: str, body: bytes, *, stream: bool, limits: Limits) -> Reply:
+        """A whole reply for work of our own (a judge, an encoder): in a place like everybody's, behind the breaker.
+
+        Raises as the engine does, TooMany for a full queue, EngineDown while the engine is spared.
+        """
+        if not self.breaker.allows(time.monotonic()):
+            raise EngineDown(_("'{name}' failed repeatedly and is left alone for a moment").format(name=self.spec.name))
+        try:
+            await self.enter(limits.total)
+        except BaseException:
+            self.breaker.abandoned()
+            raise
+        began = time.monotonic()
+        try:
+            reply = await self.engine.ask(path, body, stream=stream, limits=limits)
+        except EngineError:
+            self.breaker.failed(time.monotonic())
+            raise
+        except BaseException:
+            self.breaker.abandoned()
+            raise
+        finally:
+            self.leave(time.monotonic() - began)
+        if reply.status >= 500:
+            self.breaker.failed(time.monotonic())
+        else:
+            self.breaker.succeeded()
+        return reply
 
     def leave(self, seconds: float = 0.0) -> None:
         """Give the place to who waits longest. seconds: how long the call took; 0 is not counted."""

@@ -2,8 +2,9 @@
 
 What stays are hashes in `forgotten`, so that importing the same export again does not bring them back and new messages
 that mention them are masked (forgotten.py says how far that goes), and the list of model versions trained on their
-words: weights cannot be edited, only retired and tuned again. Calls and feedback are masked as they are now; what
-clients send to a server later is kept as they send it.
+words: weights cannot be edited, only retired and tuned again. Calls and feedback are masked as they are now, those on
+their way to the database included; what clients send to a server later is kept as they send it, and answers that a
+running server remembers (`cache` of a task) are given until their time is over.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
-from tuneloop import versions
+from tuneloop import journal, versions
 from tuneloop.collect import forgotten as forgotten_names
-from tuneloop.collect import store
+from tuneloop.collect import masking, store
 from tuneloop.collect.names import WORD, Forms, fold, forms
 from tuneloop.collect.privacy import remove_names
-from tuneloop.db.tables import calls, chats, datasets, feedback, forgotten, messages
+from tuneloop.db.tables import chats, datasets, forgotten, messages
 from tuneloop.errors import BadInput, Missing, NotEnoughData
 from tuneloop.progress import Progress, silent
 from tuneloop.texts import _
-from tuneloop.workspace import Workspace
+from tuneloop.workspace import Workspace, write_json
+
+UNFINISHED = ".forget.json"  # in the workspace, from the first change to the last
 
 
 @dataclass
@@ -50,6 +53,8 @@ def person(workspace: Workspace, wanted: str) -> tuple[str, set[str]]:
     Raises Missing when nobody fits, BadInput when several do.
     """
     roster = {sender: names for sender, names in store.roster(workspace).items() if not sender.startswith("forwarded:")}
+    if begun := _begun(workspace):
+        roster[begun["sender"]] = set(begun["names"])
     if wanted in roster:
         return wanted, roster[wanted]
     folded = fold(wanted)
@@ -71,25 +76,42 @@ def person(workspace: Workspace, wanted: str) -> tuple[str, set[str]]:
 def forget(workspace: Workspace, wanted: str, *, watch: Progress = silent) -> Forgotten:
     """Remove the person everywhere in the workspace; see the module. Safe to repeat after a crash."""
     sender, names = person(workspace, wanted)
+    begun = _begun(workspace)
+    if begun and begun["sender"] != sender:
+        forget(workspace, begun["sender"], watch=watch)
+        begun = None
     done = Forgotten(sender, sorted(names))
     theirs = _their_messages(workspace, sender)
     trained = [v for v in versions.history(workspace) if _uses(versions.lineage(workspace, v)["messages"], theirs)]
-    done.versions = [v.id for v in trained]
-    affected = _affected_datasets(workspace, theirs, names)
+    done.versions = begun["versions"] if begun else [v.id for v in trained]
+    affected = begun["datasets"] if begun else _affected_datasets(workspace, theirs, names)
     theirs_alone = _forms_of_one(workspace, sender, names)
     with workspace.lock("collect"):
+        # Once the rows are gone nobody could say any more which datasets held them.
+        note = {"sender": sender, "names": done.names, "datasets": affected, "versions": done.versions}
+        write_json(workspace.path / UNFINISHED, note)
+        journal.settle(workspace)
         with workspace.db.write() as rows:
             _remember_only_hashes(rows, sender, names, theirs_alone)
             done.messages = rows.execute(delete(messages).where(messages.c.sender == sender)).rowcount
             rows.execute(update(messages).where(messages.c.forwarded.in_(names)).values(forwarded=""))
             _unname_chats(rows, theirs_alone)
             done.mentions = _scrub_messages(rows, theirs_alone, watch)
-            done.rows = _scrub_rows(rows, sender, theirs_alone)
+            done.rows = masking.mask_rows(rows, sender, theirs_alone)
         _wipe_free_pages(workspace)
-    for number, folder in enumerate(affected):
+        journal.blank(workspace.path / "journal")
+    for number, name in enumerate(affected):
         watch(_("rebuilding datasets"), number, len(affected))
-        (done.rebuilt if _rebuild(workspace, folder, sender) else done.removed).append(folder.name)
+        if (folder := workspace.folder("datasets") / name).exists():
+            (done.rebuilt if _rebuild(workspace, folder, sender) else done.removed).append(name)
+    (workspace.path / UNFINISHED).unlink()
     return done
+
+
+def _begun(workspace: Workspace) -> dict[str, Any] | None:
+    """Whom a `forget` that was killed half way was about; the next one finishes it."""
+    path = workspace.path / UNFINISHED
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _remember_only_hashes(rows: Connection, sender: str, names: set[str], theirs_alone: Forms) -> None:
@@ -129,7 +151,7 @@ def _uses(evidence: dict[str, list[int]], theirs: dict[str, set[int]]) -> bool:
     return any(not ids.isdisjoint(evidence.get(chat, ())) for chat, ids in theirs.items())
 
 
-def _affected_datasets(workspace: Workspace, theirs: dict[str, set[int]], names: set[str]) -> list[Path]:
+def _affected_datasets(workspace: Workspace, theirs: dict[str, set[int]], names: set[str]) -> list[str]:
     affected = []
     for card in sorted(workspace.folder("datasets").glob("*/card.json")):
         folder = card.parent
@@ -139,7 +161,7 @@ def _affected_datasets(workspace: Workspace, theirs: dict[str, set[int]], names:
                 example = json.loads(line)
                 evidence.setdefault(example["chat"], []).extend(example["messages"])
         if _uses(evidence, theirs) or any(name and name in card.read_text(encoding="utf-8") for name in names):
-            affected.append(folder)
+            affected.append(folder.name)
     return affected
 
 
@@ -157,25 +179,6 @@ def _scrub_messages(rows: Connection, names: Forms, watch: Progress) -> int:
     return len(changed)
 
 
-def _scrub_rows(rows: Connection, sender: str, names: Forms) -> int:
-    hits = 0
-    for call in rows.execute(select(calls.c.id, calls.c.request, calls.c.answer, calls.c.user)).all():
-        request, in_request = remove_names(json.dumps(call.request, ensure_ascii=False), names)
-        answer, in_answer = remove_names(call.answer, names)
-        if in_request or in_answer or call.user == sender:
-            hits += 1
-            user = "" if call.user == sender else call.user
-            values = {"request": json.loads(request), "answer": answer, "user": user}
-            rows.execute(update(calls).where(calls.c.id == call.id).values(values))
-    for row in rows.execute(select(feedback.c.id, feedback.c.value, feedback.c.user)).all():
-        value, in_value = remove_names(row.value, names)
-        if in_value or row.user == sender:
-            hits += 1
-            user = "" if row.user == sender else row.user
-            rows.execute(update(feedback).where(feedback.c.id == row.id).values(value=value, user=user))
-    return hits
-
-
 def _wipe_free_pages(workspace: Workspace) -> None:
     """Deleted rows stay readable in an SQLite file's free pages and log until both are rewritten."""
     if not workspace.db.is_sqlite:
@@ -183,7 +186,7 @@ def _wipe_free_pages(workspace: Workspace) -> None:
     with workspace.db.engine.connect() as connection:
         connection.execute(text("VACUUM"))
         connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-    for copy in workspace.path.glob("*.before-upgrade.db"):
+    for copy in workspace.path.glob("*.before-*.db"):  # before-upgrade, before-restore
         copy.unlink()
 
 

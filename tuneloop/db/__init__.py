@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tuneloop.db.tables import REVISION, metadata
-from tuneloop.errors import Conflict, Damaged, OutOfResources, Unavailable
+from tuneloop.errors import Conflict, Damaged, OutOfResources, TuneloopError, Unavailable
 from tuneloop.texts import _
 
 __all__ = ["Database", "metadata", "open_database"]
@@ -92,7 +92,8 @@ class Database:
 def open_database(url: str) -> Database:
     """Open (and create or migrate) the database behind a SQLAlchemy URL.
 
-    Raises Conflict when a newer tuneloop wrote it, Damaged when it is not a database.
+    Raises Conflict when a newer tuneloop wrote it, Damaged when it is not a database, OutOfResources when the disk is
+    full, Unavailable when the server is away; it is as it was then.
     """
     if url.startswith("sqlite"):
         engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": 10.0})
@@ -102,9 +103,17 @@ def open_database(url: str) -> Database:
         engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 3})
     try:
         _bring_up_to_date(engine)
-    except DBAPIError as problem:
+    except BaseException as problem:
+        engine.dispose()
+        if not isinstance(problem, DBAPIError):
+            raise
+        known = _explained(problem) if isinstance(problem, OperationalError) else problem
+        if isinstance(known, TuneloopError):
+            raise known from problem
         raise Damaged(
-            _("{url} cannot be opened as a tuneloop database: {problem}").format(url=url, problem=problem.orig),
+            _("{url} cannot be opened as a tuneloop database: {problem}").format(
+                url=engine.url.render_as_string(), problem=problem.orig
+            ),
             fix=_("Restore it from a copy, or move it away and collect again."),
         ) from problem
     return Database(engine)
@@ -134,7 +143,7 @@ def _bring_up_to_date(engine: Engine) -> None:
         )
     from tuneloop.db.migrate import upgrade
 
-    upgrade(engine, backup=revision is not None)
+    upgrade(engine)
 
 
 def sqlite_url(path: Path) -> str:

@@ -44,14 +44,18 @@ class Reply:
     pieces: Stream | None = None
 
 
-class Engine(Protocol):
+class Askable(Protocol):
+    """What answers one request; an engine, or an engine behind its queue."""
+
+    async def ask(self, path: str, body: bytes, *, stream: bool, limits: Limits) -> Reply:
+        """POST `body` (JSON) to `path` under the engine's base: "/chat/completions", "/completions", "/embeddings"."""
+
+
+class Engine(Askable, Protocol):
     """One `[engines.NAME]`. Raises EngineDown (nobody answers, hung up) and EngineTimeout (a limit passed) only;
     an HTTP error of the engine is a Reply with its status. Cancelling `ask`, or closing `pieces` with `aclose()`,
     closes the connection to the engine, so that it stops generating.
     """
-
-    async def ask(self, path: str, body: bytes, *, stream: bool, limits: Limits) -> Reply:
-        """POST `body` (JSON) to `path` under the engine's base: "/chat/completions", "/completions", "/embeddings"."""
 
     async def models(self) -> list[dict[str, Any]]:
         """What it can serve: [{"id", "size" (bytes), "family", "quantisation", "modified"}], unknown keys left out."""

@@ -20,7 +20,7 @@ from tuneloop.access.caller import Caller
 from tuneloop.answer import feedback
 from tuneloop.answer.serving import Serving
 from tuneloop.errors import Conflict, Missing, TuneloopError
-from tuneloop.gateway import bridge, experiments, figures, guard, keys, metrics, models, pages, replays, tasks
+from tuneloop.gateway import bridge, experiments, figures, guard, keys, metrics, models, pages, quality, replays, tasks
 from tuneloop.gateway.answers import answers
 from tuneloop.gateway.desk import Desk
 from tuneloop.gateway.failures import Failure, explained
@@ -34,7 +34,7 @@ from tuneloop.workspace import Workspace
 router = APIRouter()
 ROUTERS = (
     bridge.router, tasks.router, experiments.router, replays.router, models.router, figures.router, metrics.router,
-    keys.router,
+    keys.router, quality.router,
 )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def list_versions(request: Request) -> dict[str, Any]:
     "/versions/{reference}/activate",
     responses=answers(403, 404, 409, 422, 503, 507),
     tags=["versions"],
-    dependencies=[needs("admin")],
+    dependencies=[needs("owner")],
 )
 def activate(request: Request, reference: str, order: ActivateRequest) -> dict[str, Any]:
     """Load a version beside the one that serves, try it, and switch. If it cannot be loaded nothing changes (422)."""

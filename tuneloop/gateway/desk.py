@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -23,7 +24,8 @@ from tuneloop import journal
 from tuneloop.access import proxies
 from tuneloop.access.caller import Doorkeeper
 from tuneloop.access.limits import Limiter
-from tuneloop.answer import cache, health, route, statistics
+from tuneloop.answer import cache, health, quality, route, statistics
+from tuneloop.answer.predictor import Predictors
 from tuneloop.answer.route import Asker, Lane, Route
 from tuneloop.answer.serving import Serving
 from tuneloop.answer.switch import Switch
@@ -34,9 +36,11 @@ from tuneloop.errors import TuneloopError
 from tuneloop.gateway.engines import Engines
 from tuneloop.gateway.failures import Failure
 from tuneloop.gateway.origin import Origin
+from tuneloop.gateway.quality import judge_new
 from tuneloop.gateway.reading import Asked
 from tuneloop.gateway.rows import Row
 from tuneloop.gateway.tally import Tally
+from tuneloop.gateway.traces import spans
 from tuneloop.gateway.wire import Client
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
@@ -82,12 +86,16 @@ class Desk:
         self.engines.follow(self.shelf.book)
         self.assigner = Assigner()
         self.switch = Switch(workspace)
+        self.predictors = Predictors(workspace)
+        self.spans = spans(settings.text("traces.url"), settings.number("traces.share"))
         self.cache = cache.Cache(settings.integer("cache.bytes"))
         url = settings.text("cache.redis_url")
         self.shared_cache = cache.RedisCache(url) if url else None
         self.shadows = 0  # under way
         self.test_results: list[tuple[tuple[str, str, str], float]] = []
-        self._watched = self._sampled = float("-inf")
+        self._watched = self._sampled = self._judged = float("-inf")
+        self._undecided: set[str] = set()
+        self._judging: asyncio.Task[None] | None = None
         self.log = log
         self.journal = journal.Journal(journal.place(workspace)[0])
         self.wires: Callable[[], list[Any]] = list  # the server says which connections there are
@@ -120,6 +128,8 @@ class Desk:
 
     def choose(self, chosen: Route, asked: Asked, user: str) -> tuple[list[Lane], str, float]:
         asker = Asker(user, asked.tags or {})
+        if known := self.predictors.of(chosen.task):
+            asker = replace(asker, good_enough=lambda: known.probability(asked.text()), bar=known.bar)
         return route.choose(chosen, asker)
 
     async def recall(self, key: bytes) -> bytes | None:
@@ -134,10 +144,14 @@ class Desk:
         if self.shared_cache is not None:
             self.spawn(self.shared_cache.put(key, body, seconds))
 
-    def write(self, row: Row) -> None:
-        """The row of a call, handed to the system before the answer ends; counted in the metrics."""
+    def write(self, row: Row, parent: bytes = b"") -> None:
+        """The row of a call, handed to the system before the answer ends; counted in the metrics, traced.
+
+        parent: the client's `traceparent` header.
+        """
         self.journal.append(_encode(row))
         self.tally.add(row)
+        self.spans.add(row, parent)
 
     @property
     def retry_after(self) -> int:
@@ -155,8 +169,9 @@ class Desk:
 
     async def close(self) -> None:
         """Everything that was answered is in the database when this returns."""
-        if self._ticker:
-            self._ticker.cancel()
+        for task in (self._ticker, self._judging):
+            if task:
+                task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
         await self.engines.close()
         self.journal.close()
@@ -164,16 +179,18 @@ class Desk:
             self._drainer.terminate()
             await asyncio.to_thread(self._drainer.wait)
         await asyncio.to_thread(self.settle)
+        await asyncio.to_thread(self.spans.close)
 
     def settle(self) -> None:
         """Bring every row that waits in the journal into the database. Blocking; milliseconds when little waits."""
         journal.settle(self.workspace)
 
-    def spawn(self, work: Any) -> None:
+    def spawn(self, work: Any) -> asyncio.Task[None]:
         """Run something after the reply (a shadow, a stored reply); it is awaited before the server ends."""
         task = asyncio.get_running_loop().create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
+        return task
 
     async def _tick_forever(self) -> None:
         while True:
@@ -191,19 +208,33 @@ class Desk:
             self.engines.follow(self.shelf.book)
         self.engines.follow_serving()
         await asyncio.to_thread(self._learn)
+        now = time.monotonic()
+        if now - self._judged >= SAMPLE and self._judging is None:
+            self._judged, self._judging = now, self.spawn(self._judge())
+
+    async def _judge(self) -> None:
+        try:
+            await judge_new(self, self._undecided)
+        except TuneloopError as problem:
+            log.warning("answers were not judged: %s", problem.message)
+        finally:
+            self._judging = None
 
     def _learn(self) -> None:
         """What needs the database: experiments that began or ended, guardrails, the switch, health, retention."""
         now = time.monotonic()
+        self.spans.hand_over()
         try:
             self.assigner = experiments.assigner(self.workspace)
             self.switch.refresh(self.shelf.book)
+            self.predictors.refresh(self.shelf.book)
             if now - self._watched >= WATCH:
                 self._watched = now
                 self._watch()
             if now - self._sampled >= SAMPLE:
                 self._sampled = now
                 health.keep(self.workspace, health.sample(self.workspace, **self.sample()))
+                quality.score_new(self.workspace, self.shelf.book)
                 if days := self.workspace.settings.number("calls.keep_days"):
                     statistics.forget_old(self.workspace, days)
         except TuneloopError as problem:

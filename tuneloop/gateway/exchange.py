@@ -44,7 +44,21 @@ STRICT = ("local", "llamacpp")  # engines whose server trusts numbers in JSON: o
 class Exchange:
     """One request. `run` never raises."""
 
-    __slots__ = ("_key", "ask", "asked", "caller", "desk", "lanes", "once", "out", "path", "route", "row", "until")
+    __slots__ = (
+        "_key",
+        "ask",
+        "asked",
+        "caller",
+        "desk",
+        "held",
+        "lanes",
+        "once",
+        "out",
+        "path",
+        "route",
+        "row",
+        "until",
+    )
 
     def __init__(self, desk: Desk, ask: Client) -> None:
         self.desk = desk
@@ -166,13 +180,13 @@ class Exchange:
         row = self.row
         assert row is not None
         trail = Trail()
-        held = self._held_back()
+        self.held = self._held_back()
         try:
             answered = await attempts.attempt(
                 self.lanes,
                 self.path,
                 self._body,
-                stream=self.asked.stream and not held,
+                stream=self.asked.stream and not self.held,
                 until=self.until,
                 retries=self.route.task.retries,
                 trail=trail,
@@ -185,7 +199,7 @@ class Exchange:
             row.reason += f" fallback:{row.code}"
         row.code = ""
         self._credit(answered.lane)
-        row.version = answered.reply.headers.get(b"x-tuneloop-version", b"").decode("latin-1")
+        row.version = answered.reply.headers.get(b"x-tuneloop-version", b"").decode("utf-8", "replace")
         if answered.reply.status != 200:
             raise of_engine(answered.reply.status, answered.reply.body)
         if answered.reply.pieces is None:
@@ -196,10 +210,10 @@ class Exchange:
     def _held_back(self) -> bool:
         """Whether the answer must be whole before the client sees any of it: it will be cleaned, or judged."""
         task = self.route.task
-        return bool(task.cleaner or task.switch != "off")
+        return bool(task.cleaner or self.desk.switch.threshold(task) is not None)
 
     def _body(self, lane: Lane) -> bytes:
-        return self.body(lane, stream=self.asked.stream and not self._held_back())
+        return self.body(lane, stream=self.asked.stream and not self.held)
 
     def body(self, lane: Lane, *, stream: bool) -> bytes:
         """The request as a variant's engine gets it."""
@@ -312,7 +326,7 @@ class Exchange:
             await self.once.close(self)
         if row is not None and row.code != "overloaded":
             row.latency_ms = self._elapsed()
-            self.desk.write(row)
+            self.desk.write(row, self.ask.headers.get(b"traceparent", b""))
         if self.out is None:  # the client has left
             self.ask.abandon()
             return

@@ -1,4 +1,7 @@
-"""Routes for experiments. Readers look, users select and record, admins begin and end; each team sees its own."""
+"""Routes for experiments. Readers look, users select and record, admins begin and end; each team sees its own.
+
+A promotion or a rollback changes tuneloop.toml, which is of all teams: only its owner may; a team's admin may stop.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,13 @@ from tuneloop.access.caller import Caller
 from tuneloop.answer.tasks import Shelf
 from tuneloop.choose import experiments
 from tuneloop.choose.experiments import Experiment
-from tuneloop.errors import BadInput, Missing
+from tuneloop.errors import BadInput, Missing, Refused
 from tuneloop.gateway.answers import answers
 from tuneloop.gateway.guard import needs
 from tuneloop.gateway.requests import Checked, Name
 from tuneloop.texts import _
 
+OWNER = [needs("owner")]  # these change the weights by which the requests of every team are shared out
 router = APIRouter(tags=["experiments"])
 Reader = Annotated[Caller, needs("reader")]
 User = Annotated[Caller, needs("user")]
@@ -78,13 +82,16 @@ class EndRequest(Checked):
 @router.get("/experiments", responses=answers(422))
 def list_experiments(request: Request, caller: Reader) -> dict[str, Any]:
     """All of the team, newest first."""
-    return {"data": [_shown(one) for one in experiments.history(_workspace(request), tenant=caller.tenant)]}
+    found = experiments.history(_workspace(request), tenant=caller.tenant)
+    return {"data": [_shown(one) for one in found if not caller.scopes or one.task in caller.scopes]}
 
 
 @router.post("/experiments", responses=answers(404, 409, 422, 503, 507))
 def create_experiment(request: Request, asked: ExperimentRequest, caller: Admin) -> dict[str, Any]:
     """Begin one. Requests are divided from the next second on."""
     shelf: Shelf = request.app.state.desk.shelf
+    if caller.scopes and asked.task not in caller.scopes:
+        raise Refused(_("this key may not ask for '{name}'").format(name=asked.task))
     check_variants(shelf, asked.task, asked.arms)
     given = asked.model_dump()
     made = experiments.create(_workspace(request), **given, tenant=caller.tenant, by=caller.key)
@@ -149,7 +156,7 @@ def stop_experiment(request: Request, name: str, asked: EndRequest, caller: Admi
     return _shown(experiments.stop(_workspace(request), found, note=asked.note, by=caller.key))
 
 
-@router.post("/experiments/{name}/promote", responses=answers(404, 409, 422, 503, 507))
+@router.post("/experiments/{name}/promote", responses=answers(404, 409, 422, 503, 507), dependencies=OWNER)
 def promote_arm(request: Request, name: str, asked: EndRequest, caller: Admin) -> dict[str, Any]:
     """End it and give the winner's variant all of the task's requests."""
     found = _find(request, name, caller)
@@ -158,7 +165,7 @@ def promote_arm(request: Request, name: str, asked: EndRequest, caller: Admin) -
     return _shown(ended) | {"weights": reweigh(request.app.state.desk.shelf, ended, arm=winner)}
 
 
-@router.post("/experiments/{name}/rollback", responses=answers(404, 409, 422, 503, 507))
+@router.post("/experiments/{name}/rollback", responses=answers(404, 409, 422, 503, 507), dependencies=OWNER)
 def roll_back_experiment(request: Request, name: str, asked: EndRequest, caller: Admin) -> dict[str, Any]:
     """End it, or take its promotion back: the first arm's variant gets all requests again."""
     found = _find(request, name, caller)
@@ -186,7 +193,10 @@ def reweigh(shelf: Shelf, ended: Experiment, *, arm: str) -> dict[str, float]:
 
 
 def _find(request: Request, name: str, caller: Caller) -> Experiment:
-    return experiments.find(_workspace(request), name, tenant=caller.tenant)
+    found = experiments.find(_workspace(request), name, tenant=caller.tenant)
+    if caller.scopes and found.task not in caller.scopes:
+        raise Missing(_("there is no experiment '{name}'").format(name=name))
+    return found
 
 
 def _workspace(request: Request) -> Any:

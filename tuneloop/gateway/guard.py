@@ -19,6 +19,8 @@ from tuneloop.gateway.failures import Failure
 from tuneloop.texts import _
 
 PUBLIC = "public"  # no key needed
+OWNER = "owner"  # an admin of no team and of all tasks: may change what all teams share
+ORDER = (PUBLIC, *ROLES, OWNER)  # each may do what those before it may
 NOBODY = Caller("", "", PUBLIC)
 BUILT_IN = frozenset({"/openapi.json"})
 
@@ -26,15 +28,17 @@ BUILT_IN = frozenset({"/openapi.json"})
 def needs(role: str) -> Any:
     """A FastAPI dependency that lets in callers of at least this role and gives the Caller.
 
-    Use it as `dependencies=[needs("reader")]` or as `caller: Annotated[Caller, needs("admin")]`.
+    Use it as `dependencies=[needs("reader")]` or as `caller: Annotated[Caller, needs("admin")]`. "owner": whoever may
+    point an engine elsewhere or switch the model reads and changes the answers of every team, so an administrator of
+    one team, or of some tasks, may not.
     """
-    assert role in (*ROLES, PUBLIC), role
+    assert role in ORDER, role
     return Depends(_CHECKS[role])
 
 
-def allows(role: str, needed: str) -> bool:
-    """Whether a caller of `role` may do what `needed` may."""
-    return needed == PUBLIC or (role in ROLES and ROLES.index(role) >= ROLES.index(needed))
+def role_of(caller: Caller) -> str:
+    """One of ORDER."""
+    return OWNER if caller.role == "admin" and not caller.tenant and not caller.scopes else caller.role
 
 
 def declared(app: FastAPI) -> dict[str, str]:
@@ -49,7 +53,7 @@ def declared(app: FastAPI) -> dict[str, str]:
             raise Refused(
                 _("the route {path} declares no role").format(path=path), fix=_("Give it dependencies=[needs(ROLE)].")
             )
-        strictest = max(roles, key=lambda role: -1 if role == PUBLIC else ROLES.index(role))
+        strictest = max(roles, key=ORDER.index)
         for method in getattr(route, "methods", None) or ():
             found[f"{method} {path}"] = strictest
     return found
@@ -71,12 +75,15 @@ def _check(role: str) -> Any:
         if role == PUBLIC:
             return NOBODY
         caller: Caller = request.app.state.doorkeeper.caller(request.headers.get("authorization", "").encode("latin-1"))
-        if not allows(caller.role, role):
-            raise Failure(403, "refused", _("this needs the role '{role}'").format(role=role))
+        if ORDER.index(role_of(caller)) < ORDER.index(role):
+            said = _("this needs an administrator's key that is of no team and of all tasks")
+            raise Failure(
+                403, "refused", said if role == OWNER else _("this needs the role '{role}'").format(role=role)
+            )
         return caller
 
     check.role = role  # type: ignore[attr-defined]  # for `declared`
     return check
 
 
-_CHECKS = {role: _check(role) for role in (*ROLES, PUBLIC)}
+_CHECKS = {role: _check(role) for role in ORDER}

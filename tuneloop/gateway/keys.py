@@ -71,6 +71,8 @@ def revoke_key(request: Request, identity: str, caller: Admin) -> dict[str, Any]
 
 
 def _tenant(caller: Caller, asked: str | None, *, all_teams: bool = False) -> str | None:
+    if caller.scopes:  # or it could make itself a key without them
+        raise Refused(_("a key of some tasks may not see or change keys"), fix=_("Use one that is of all tasks."))
     if caller.tenant == "":
         return asked if asked is not None or not all_teams else None
     if asked not in (None, caller.tenant):

@@ -6,7 +6,7 @@ Names of parts that do not exist yet are left out: a constant zero would look li
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CollectorRegistry, generate_latest
@@ -15,21 +15,26 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import Response
 
 from tuneloop import journal
+from tuneloop.access.caller import Caller
+from tuneloop.errors import Refused
 from tuneloop.gateway.answers import answers
 from tuneloop.gateway.guard import needs
 from tuneloop.gateway.tally import Histogram, Line
+from tuneloop.texts import _
 
 if TYPE_CHECKING:
     from tuneloop.gateway.desk import Desk
 
-router = APIRouter(tags=["figures"], dependencies=[needs("reader")])
+router = APIRouter(tags=["figures"])
 LABELS = ("task", "variant", "model", "engine")  # bounded by the configuration; never a user
 BREAKERS = {"closed": 0, "half open": 1, "open": 2}
 
 
 @router.get("/metrics", responses=answers(), response_class=Response)
-def metrics(request: Request) -> Response:
-    """Counters and histograms in Prometheus' text format."""
+def metrics(request: Request, caller: Annotated[Caller, needs("reader")]) -> Response:
+    """Counters and histograms in Prometheus' text format, of all teams together: only for keys that are of no team."""
+    if caller.tenant:
+        raise Refused(_("metrics are of all teams"), fix=_("GET /stats has the figures of yours."))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Collector(request.app.state.desk))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -76,6 +81,7 @@ class Collector:
         yield _gauge(
             "tuneloop_journal_waiting_bytes", "Rows not yet in the database.", journal.waiting(desk.journal.folder)
         )
+        yield _counter("tuneloop_untraced_calls", "Calls whose span did not fit.", (), (((), desk.spans.lost),))
         yield _counter(
             "tuneloop_unrecorded_calls", "Calls whose row was lost to a full disk.", (), (((), desk.journal.lost),)
         )

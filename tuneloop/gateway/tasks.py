@@ -17,7 +17,7 @@ from tuneloop.access.caller import Caller
 from tuneloop.answer import documents
 from tuneloop.answer.book import Book
 from tuneloop.answer.tasks import Shelf
-from tuneloop.errors import BadInput, Missing, Refused
+from tuneloop.errors import BadInput, Missing
 from tuneloop.gateway.answers import answers
 from tuneloop.gateway.guard import needs
 from tuneloop.gateway.requests import Checked, Name, Text, bounded
@@ -28,7 +28,7 @@ router = APIRouter(tags=["tasks"])
 READ = answers(404)
 EDIT = answers(404, 409, 507)
 Reader = Annotated[Caller, needs("reader")]
-Editor = Annotated[Caller, needs("admin")]
+OWNER = [needs("owner")]  # the configuration is the installation's
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -127,40 +127,40 @@ def show_task(request: Request, name: str, caller: Reader) -> dict[str, Any]:
     return _task(shelf, found)
 
 
-@router.put("/tasks/{name}", responses=EDIT)
-async def put_task(request: Request, caller: Editor, name: str, body: TaskBody) -> dict[str, Any]:
+@router.put("/tasks/{name}", responses=EDIT, dependencies=OWNER)
+async def put_task(request: Request, name: str, body: TaskBody) -> dict[str, Any]:
     """Write a task: what the body leaves out takes its default."""
     shelf = _shelf(request)
-    return _task(shelf, await _edited(request, caller, shelf.put_task, name, body.fields(name)))
+    return _task(shelf, await edited(request, shelf.put_task, name, body.fields(name)))
 
 
-@router.delete("/tasks/{name}", responses=EDIT)
-async def remove_task(request: Request, caller: Editor, name: str) -> dict[str, Any]:
+@router.delete("/tasks/{name}", responses=EDIT, dependencies=OWNER)
+async def remove_task(request: Request, name: str) -> dict[str, Any]:
     """Take a task out of the configuration."""
-    await _edited(request, caller, _shelf(request).remove_task, name)
+    await edited(request, _shelf(request).remove_task, name)
     return {"removed": name}
 
 
-@router.put("/tasks/{name}/variants/{variant}", responses=EDIT)
-async def put_variant(request: Request, caller: Editor, name: str, variant: str, body: VariantBody) -> dict[str, Any]:
+@router.put("/tasks/{name}/variants/{variant}", responses=EDIT, dependencies=OWNER)
+async def put_variant(request: Request, name: str, variant: str, body: VariantBody) -> dict[str, Any]:
     """Write a variant of a task; a new one comes last."""
     shelf = _shelf(request)
-    found = await _edited(request, caller, shelf.put_variant, name, variant, body.fields(variant))
+    found = await edited(request, shelf.put_variant, name, variant, body.fields(variant))
     return {"name": found.name, **documents.of_variant(found)}
 
 
-@router.delete("/tasks/{name}/variants/{variant}", responses=EDIT)
-async def remove_variant(request: Request, caller: Editor, name: str, variant: str) -> dict[str, Any]:
+@router.delete("/tasks/{name}/variants/{variant}", responses=EDIT, dependencies=OWNER)
+async def remove_variant(request: Request, name: str, variant: str) -> dict[str, Any]:
     """Take a variant out of a task; the last one stays (409)."""
-    await _edited(request, caller, _shelf(request).remove_variant, name, variant)
+    await edited(request, _shelf(request).remove_variant, name, variant)
     return {"removed": f"{name}/{variant}"}
 
 
-@router.post("/tasks/{name}/weights", responses=EDIT)
-async def set_weights(request: Request, caller: Editor, name: str, body: WeightsBody) -> dict[str, Any]:
+@router.post("/tasks/{name}/weights", responses=EDIT, dependencies=OWNER)
+async def set_weights(request: Request, name: str, body: WeightsBody) -> dict[str, Any]:
     """Share a task's requests out anew."""
     shelf = _shelf(request)
-    return _task(shelf, await _edited(request, caller, shelf.set_weights, name, body.weights))
+    return _task(shelf, await edited(request, shelf.set_weights, name, body.weights))
 
 
 @router.get("/engines", responses=READ, dependencies=[needs("reader")])
@@ -179,18 +179,18 @@ def show_engine(request: Request, name: str) -> dict[str, Any]:
     return _engine(shelf, shelf.book.engines[name])
 
 
-@router.put("/engines/{name}", responses=EDIT)
-async def put_engine(request: Request, caller: Editor, name: str, body: EngineBody) -> dict[str, Any]:
+@router.put("/engines/{name}", responses=EDIT, dependencies=OWNER)
+async def put_engine(request: Request, name: str, body: EngineBody) -> dict[str, Any]:
     """Write an engine. The value "***" of a header leaves it as it was."""
     shelf = _shelf(request)
     fields = documents.with_hidden(body.fields(name), shelf.book.engines.get(name))
-    return _engine(shelf, await _edited(request, caller, shelf.put_engine, name, fields))
+    return _engine(shelf, await edited(request, shelf.put_engine, name, fields))
 
 
-@router.delete("/engines/{name}", responses=EDIT)
-async def remove_engine(request: Request, caller: Editor, name: str) -> dict[str, Any]:
+@router.delete("/engines/{name}", responses=EDIT, dependencies=OWNER)
+async def remove_engine(request: Request, name: str) -> dict[str, Any]:
     """Take an engine out of the configuration; one that a variant uses stays (409)."""
-    await _edited(request, caller, _shelf(request).remove_engine, name)
+    await edited(request, _shelf(request).remove_engine, name)
     return {"removed": name}
 
 
@@ -200,11 +200,11 @@ def show_configuration(request: Request) -> dict[str, Any]:
     return _configuration(_shelf(request))
 
 
-@router.post("/config/undo", responses=EDIT)
-async def undo(request: Request, caller: Editor) -> dict[str, Any]:
+@router.post("/config/undo", responses=EDIT, dependencies=OWNER)
+async def undo(request: Request) -> dict[str, Any]:
     """Take back the last change made through the API or the command line; undone twice it is made again."""
     shelf = _shelf(request)
-    await _edited(request, caller, shelf.undo)
+    await edited(request, shelf.undo)
     return _configuration(shelf)
 
 
@@ -214,17 +214,8 @@ def _shelf(request: Request) -> Shelf:
     return shelf
 
 
-async def _edited(request: Request, caller: Caller, edit: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Make an edit beside the event loop, and let the engines follow it before the reply.
-
-    The configuration is the installation's: whoever may point an engine elsewhere reads every team's questions, so
-    an administrator of one team, or of some tasks, may not.
-    """
-    if caller.tenant or caller.scopes:
-        raise Refused(
-            _("this key may not change the configuration"),
-            fix=_("Use an administrator's key that is of no team and of all tasks."),
-        )
+async def edited(request: Request, edit: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Make an edit beside the event loop, and let the engines follow it before the reply."""
     done = await asyncio.to_thread(edit, *arguments, **named)
     desk = request.app.state.desk
     book: Book = desk.shelf.book
