@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuneloop.stats import paired_bootstrap, sign_test, wilson
+from tuneloop.stats import clicks_needed, paired_bootstrap, sign_test, wilson
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,15 @@ def test_groups_that_hang_together_widen_the_interval() -> None:
     _e, low, high = paired_bootstrap([[p] * 10 for p in pairs], mean_difference)
     _e, naive_low, naive_high = paired_bootstrap([[p] for p in pairs for _n in range(10)], mean_difference)
     assert high - low > 2 * (naive_high - naive_low)
+
+
+def test_clicks_needed_is_how_many_more_until_it_would_be_certain() -> None:
+    def certain(wins: int, n: int) -> bool:
+        return sign_test(wins, n - wins) <= 0.025
+
+    assert clicks_needed(16, 20, certain) == 0
+    more = clicks_needed(12, 20, certain)
+    # 60 % of n is beyond 1 in 40 from 100 decided comparisons on, give or take the jumps of whole numbers
+    assert more is not None and 60 <= more <= 100
+    assert clicks_needed(10, 20, certain) is None and clicks_needed(0, 0, certain) is None
+    assert clicks_needed(501, 1000, certain, most=2000) is None

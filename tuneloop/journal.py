@@ -142,7 +142,8 @@ def _drain_segment(path: Path, url: str) -> int:
         while (cut := (piece := _lines_of(segment)).rfind(b"\n") + 1) > 0:
             lines = piece[:cut].split(b"\n")[:-1]
             for start in range(0, len(lines), BATCH):
-                _insert(url, [row for line in lines[start : start + BATCH] if (row := _row(line))])
+                if rows := [row for line in lines[start : start + BATCH] if (row := _row(line))]:
+                    _insert(url, rows)
             offset += cut
             segment.seek(offset)
             path.with_suffix(".done").write_text(str(offset))

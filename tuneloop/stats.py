@@ -47,3 +47,20 @@ def paired_bootstrap(
     values = statistic(draws.astype(np.float64) @ sums)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return estimate, float(low), float(high)
+
+
+def clicks_needed(wins: int, decided: int, certain: Callable[[int, int], bool], *, most: int = 100_000) -> int | None:
+    """Further decided comparisons until `certain(wins, decided)` would hold if the share of wins stays as it is.
+
+    0 when it holds already; None when the share is one half or the number would be beyond `most`. Within a tenth.
+    """
+    if certain(wins, decided):
+        return 0
+    if not decided or wins * 2 == decided:
+        return None
+    n = decided
+    while n < most:
+        n = math.ceil(n * 1.1) + 1
+        if certain(round(wins / decided * n), n):
+            return n - decided
+    return None

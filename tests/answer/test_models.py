@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from tests.engines.tiny import write_tiny
-from tuneloop.answer import models
+from tuneloop import versions
+from tuneloop.answer import calls, models
 from tuneloop.answer.book import parse
+from tuneloop.choose import experiments
+from tuneloop.db import tables
 from tuneloop.errors import BadInput, Conflict, Damaged, EngineError, Hostile, Missing, Refused
+from tuneloop.records import Call
 from tuneloop.workspace import Workspace, open_workspace, write_atomically
 
 
@@ -56,8 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[start : self.server.cut.pop(self.path, len(data))])
 
 
-@pytest.fixture
-def server() -> Iterator[Files]:
+@contextmanager
+def file_server() -> Iterator[Files]:
     files = Files()
     thread = threading.Thread(target=files.serve_forever)
     thread.start()
@@ -65,6 +71,12 @@ def server() -> Iterator[Files]:
     files.shutdown()
     files.server_close()
     thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Files]:
+    with file_server() as files:
+        yield files
 
 
 @pytest.fixture
@@ -147,3 +159,91 @@ def test_a_file_that_an_engine_needs_stays(workspace: Workspace, server: Files, 
     for name in ("a.gguf", "../tuneloop.toml", "/etc/passwd"):
         with pytest.raises(Missing):
             models.remove(workspace, name, parse(b"", workspace.path))
+
+
+OLLAMA = """
+[engines.ollama]
+kind = "ollama"
+url = "http://127.0.0.1:1"
+
+[tasks.t.variants.own]
+engine = "ollama"
+model = "bees"
+
+[tasks.t.variants.big]
+engine = "ollama"
+model = "hub.lan/bees/big:7b"
+"""
+
+
+def test_a_model_that_a_variant_or_an_experiment_asks_stays(workspace: Workspace) -> None:
+    book = parse(OLLAMA.encode(), workspace.path)
+    assert models.engine_model_needed_by(workspace, book, "ollama", "bees:latest") == "the variant t/own"
+    assert models.engine_model_needed_by(workspace, book, "ollama", "bees:7b") == ""
+    assert models.engine_model_needed_by(workspace, book, "elsewhere", "bees") == ""
+    experiments.create(workspace, name="tone", task="t", arms={"a": "own", "b": "big"})
+    with pytest.raises(Conflict, match="the experiment tone"):
+        models.check_unneeded(workspace, book, "ollama", "hub.lan/bees/big:7b")
+    models.check_unneeded(workspace, book, "ollama", "wasps")
+
+
+def test_everything_is_listed_with_its_last_use(workspace: Workspace, tmp_path: Path) -> None:
+    book = parse(OLLAMA.encode(), workspace.path)
+    write_tiny(workspace.folder("models") / "a.gguf")
+    for n, (model, tenant) in enumerate((("bees", "red"), ("bees:latest", "blue"))):
+        known = {"engine": "ollama", "model": model, "tenant": tenant, "task": "t", "variant": "own"}
+        calls.write(workspace, Call(f"c{n}", 100.0 + n, "", "ok", {}, "x", 1.0, **known))  # type: ignore[arg-type]
+    listing = {"ollama": [{"id": "bees:latest", "size": 7, "family": "llama"}], "far": "nobody answers"}
+    file, bees = models.everything(workspace, book, listing)
+    assert (file["engine"], file["id"], file["family"], file["used"]) == ("", "a.gguf", "llama", None)
+    assert (bees["used"], bees["size"], bees["quantisation"]) == (101.0, 7, None)
+    assert bees["needed_by"] == "the variant t/own"
+    theirs = models.everything(workspace, book, listing, tenant="red")[1]
+    assert (theirs["used"], theirs["needed_by"]) == (100.0, "it is in use"), "a team sees its own use, nobody's names"
+
+
+def test_adapters_and_packs_stay_too(workspace: Workspace, tmp_path: Path) -> None:
+    path = write_tiny(workspace.folder("models") / "style.gguf")
+    toml = (
+        f'[engines.house]\nkind = "llamacpp"\nfile = "{tmp_path}/x.gguf"\n[engines.house.adapters]\nstyle = "{path}"\n'
+    )
+    with pytest.raises(Conflict, match="house"):
+        models.remove(workspace, "style.gguf", parse(toml.encode(), workspace.path))
+    workspace.folder("packs").joinpath("v1").mkdir()
+    rows = []
+    for n, version in enumerate(("v1", "v2", "v3")):
+        file = workspace.folder("packs") / "v1" / f"{version}.gguf"
+        write_tiny(file)
+        known = {"version": version, "quant": "q8_0", "sha256": "", "bytes": 1, "created": n, "parity": {}}
+        rows.append(known | {"path": str(file.relative_to(workspace.path))})
+    with workspace.db.write() as connection:
+        for row in rows:
+            known = {"kind": "chat", "name": "n", "path": "p", "created": row["created"], "meta": {}}
+            connection.execute(insert(tables.versions), [{"id": row["version"], "active": False, **known}])
+            connection.execute(insert(tables.packs), [row])
+    for version in ("v1", "v2"):
+        versions._switch(workspace, versions.find(workspace, version), "activated", "")
+    book = parse(b"", workspace.path)
+    for version, why in (("v2", "active"), ("v1", "rollback")):
+        with pytest.raises(Conflict, match=why):
+            models.remove(workspace, f"{version}/q8_0", book)
+    assert models.remove(workspace, "v3/q8_0", book) > 0
+    assert [one["id"] for one in models.files(workspace)] == ["v1/q8_0", "v2/q8_0", "style.gguf"]
+    with pytest.raises(Missing):
+        models.remove(workspace, "v3/q8_0", book)
+
+
+def test_a_model_name_cannot_send_ollama_into_the_house(workspace: Workspace) -> None:
+    for name in ("10.0.0.1:5000/ns/model", "localhost:11434/a/b", "registry.lan/x/y:1"):
+        with pytest.raises(Refused):
+            models.check_library(workspace, name, resolver=lambda host, _p: ["10.0.0.1"])
+    models.check_library(workspace, "files.lan/ns/model", resolver=here)  # models.allowed_hosts
+    for name in ("bees", "bees:7b", "library/bees", "hf.co/ns/model:Q4_K_M"):
+        models.check_library(workspace, name, resolver=lambda host, _p: {"hf.co": ["1.1.1.1"]}[host])
+
+
+def test_two_downloads_do_not_write_one_file(workspace: Workspace, server: Files, tmp_path: Path) -> None:
+    server.content["/a.gguf"] = tiny(tmp_path)
+    with workspace.lock("fetch"), pytest.raises(Conflict, match="fetch"):
+        models.fetch(workspace, server.url + "/a.gguf", resolver=here)
+    assert models.fetch(workspace, server.url + "/a.gguf", resolver=here).exists()

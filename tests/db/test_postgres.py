@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -15,11 +16,14 @@ from sqlalchemy import select
 from tests.db.postgres import Postgres, binaries
 from tests.gateway.live import Live, running, until
 from tests.gateway.test_exchange import ASK, ECHO, task
+from tests.loop.replays import TASK as REPLAYED
+from tests.loop.replays import Answers, ask_questions
 from tuneloop import journal
 from tuneloop.access import keys
 from tuneloop.answer import calls, replies, statistics
 from tuneloop.choose import experiments
 from tuneloop.db.tables import REVISION, feedback
+from tuneloop.loop import replay
 from tuneloop.workspace import Workspace, open_workspace, write_atomically
 
 
@@ -100,6 +104,17 @@ def test_a_thousand_of_the_same_key_have_one_effect(workspace: Workspace) -> Non
     for thread in threads:
         thread.join()
     assert len(firsts) == 1
+
+
+def test_a_blind_replay_has_the_same_rows(workspace: Workspace) -> None:
+    ask_questions(workspace, 20)
+    one = replay.begin(workspace, REPLAYED, "own", "big", questions=20)
+    asyncio.run(replay.prepare(workspace, one, REPLAYED, Answers()))
+    for number in range(20):
+        replay.judge(workspace, one, number, "left", rater="anna")
+        replay.judge(workspace, one, number, "tie", rater="anna")
+    told = replay.reveal(workspace, one).verdict
+    assert told is not None and (told["ties"], told["decision"]) == (20, "no winner")
 
 
 def crash(live: Live, server: Postgres, kills: int) -> tuple[set[str], set[int]]:

@@ -36,6 +36,7 @@ class FakeOllama(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[tuple[str, str, Any]] = []
         self.models: dict[str, dict[str, Any]] = {}
+        self.loaded: set[str] = set()  # models in memory
         self.blobs: dict[str, bytes] = {}
         self.fail: dict[str, tuple[int, str]] = {}  # path -> (status, words)
         self.cut: set[str] = set()  # paths whose stream ends in the middle
@@ -83,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         known = {
             ("GET", "/api/version"): lambda: self._json({"version": "0.13.5"}),
             ("GET", "/api/tags"): lambda: self._json({"models": [self._summary(n) for n in self.server.models]}),
-            ("GET", "/api/ps"): lambda: self._json({"models": []}),
+            ("GET", "/api/ps"): lambda: self._json({"models": [self._loaded(n) for n in self.server.loaded]}),
             ("POST", "/api/create"): lambda: self._create(body),
             ("POST", "/api/pull"): lambda: self._pull(body),
             ("POST", "/api/copy"): lambda: self._copy(body),
@@ -146,6 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._json({"error": f"blob {digest} not found"}, 400)
             if not self.server.blobs[digest].startswith(b"GGUF"):
                 return self._json({"error": "unsupported content type: unknown"}, 400)
+        if body.get("from") and body["from"] not in self.server.models:
+            return self._json({"error": f"model '{body['from']}' not found"}, 404)
         self.server.models[body["model"]] = body
         first = next(iter(body.get("files", {}).values()), "sha256:" + "0" * 64)
         events = [{"status": "parsing GGUF"}, {"status": f"using existing layer {first}"}]
@@ -175,7 +178,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _summary(self, name: str) -> dict[str, Any]:
         details = {"parent_model": "", "format": "gguf", "family": "llama", "families": ["llama"]}
+        details["quantization_level"] = "Q4_0"
         return {"name": name, "model": name, "modified_at": NOW, "size": 1, "digest": "0" * 64, "details": details}
+
+    def _loaded(self, name: str) -> dict[str, Any]:
+        details = {"format": "gguf", "family": "llama", "quantization_level": "Q4_K_M"}
+        known = {"name": name, "model": name, "digest": "0" * 64, "details": details, "context_length": 4096}
+        return known | {"size": 6_654_289_920, "size_vram": 5_333_539_264, "expires_at": NOW}
 
     def _show(self, body: dict[str, Any]) -> None:
         model = self.server.models[body["model"]]

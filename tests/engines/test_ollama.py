@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import shared_data
 from tests.engines.fake_ollama import FakeOllama, fake_ollama
-from tuneloop.engines.ollama import Ollama, name
+from tuneloop.engines.ollama import Ollama, library, name, tagged
 from tuneloop.errors import BadInput, EngineDown, EngineError, EngineTimeout, Missing, TuneloopError
 
 Result = TypeVar("Result")
@@ -69,6 +69,28 @@ def test_a_model_is_created_from_a_file(server: FakeOllama, model: Path) -> None
     uploads = [(d, t) for s, d, t in seen if s == "upload to Ollama"]
     assert uploads[-1] == (model.stat().st_size, model.stat().st_size)
     assert len(uploads) == 5
+
+
+def test_a_model_is_created_of_another(server: FakeOllama, model: Path) -> None:
+    _created(server, model)
+    run(server.url, lambda c: c.create("mario", {}, source="answers:1", system="You are Mario."))
+    asked = {"model": "mario", "from": "answers:1", "stream": True, "system": "You are Mario."}
+    assert server.bodies("/api/create")[-1] == asked
+    with pytest.raises(Missing, match="nobody"):
+        run(server.url, lambda c: c.create("luigi", {}, source="nobody"))
+    for files, source in (({}, ""), ({"m.gguf": model}, "answers:1")):
+        with pytest.raises(BadInput, match="a file or of another model"):
+            run(server.url, lambda c, f=files, s=source: c.create("x", f, source=s))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("model", "full", "host"),
+    [("bees", "bees:latest", ""), ("bees:7b", "bees:7b", ""), ("ns/bees", "ns/bees:latest", ""),
+     ("hf.co/ns/bees", "hf.co/ns/bees:latest", "hf.co"), ("h:5000/ns/bees:q4", "h:5000/ns/bees:q4", "h:5000"),
+     ("h:5000/bees", "h:5000/bees:latest", "h:5000")],
+)  # fmt: skip
+def test_names_have_a_tag_and_perhaps_a_host(model: str, full: str, host: str) -> None:
+    assert (tagged(model), library(model)) == (full, host)
 
 
 def test_a_blob_that_is_there_is_not_sent_again(server: FakeOllama, model: Path) -> None:

@@ -39,6 +39,9 @@ class Live:
     def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
         return httpx.post(self.url + path, json=body, timeout=30, trust_env=False, **options)
 
+    def put(self, path: str, body: Any, **options: Any) -> httpx.Response:
+        return httpx.put(self.url + path, json=body, timeout=30, trust_env=False, **options)
+
     def get(self, path: str, **options: Any) -> httpx.Response:
         return httpx.get(self.url + path, timeout=30, trust_env=False, **options)
 

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from tests.answer.marked import call, write
 from tests.gateway.live import Live
 from tests.gateway.test_exchange import ASK, ECHO, gateway, task
 from tuneloop import journal
@@ -24,6 +25,7 @@ from tuneloop.access import keys
 from tuneloop.choose import experiments
 from tuneloop.db import metadata, tables
 from tuneloop.gateway import guard
+from tuneloop.loop import replay
 
 # "METHOD path" -> (role, body). {names} are filled in with what belongs to the team "red".
 ROUTES: dict[str, tuple[str, Any]] = {
@@ -60,6 +62,18 @@ ROUTES: dict[str, tuple[str, Any]] = {
     "POST /experiments/{experiment}/stop": ("admin", {}),
     "POST /experiments/{experiment}/promote": ("owner", {"arm": "b"}),
     "POST /experiments/{experiment}/rollback": ("owner", {}),
+    "GET /replays": ("reader", None),
+    "POST /replays": ("admin", {"task": "t", "a": "echo", "b": "other", "questions": 20}),
+    "GET /replays/{replay}": ("reader", None),
+    "GET /replays/{replay}/next": ("user", None),
+    "POST /replays/{replay}/judgements": ("user", {"question": 0, "verdict": "skip"}),
+    "POST /replays/{replay}/end": ("admin", None),
+    "GET /models": ("reader", None),
+    "GET /models/running": ("reader", None),
+    "POST /models/pull": ("owner", {"name": "stolen"}),
+    "POST /models/create": ("owner", {"name": "stolen", "source": "m"}),
+    "POST /models/copy": ("owner", {"source": "m", "destination": "stolen"}),
+    "DELETE /models/{model:path}": ("owner", None),
     "POST /quality": ("user", {"call": "{call}"}),
     "POST /quality/compare": ("user", {"question": "a", "one": "b", "other": "c"}),
     "GET /quality/stats": ("reader", None),
@@ -142,6 +156,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         )
         reds = {"identity": named.id, "experiment": one.name, "name": "t", "reference": "latest", "variant": "other"}
         reds |= {"group": "user", "model": "m-echo"}
+        stored = [
+            call(f"red-{n}", tenant="red", task="t", question=f"сокровенное {n}", user="red-user") for n in range(20)
+        ]
+        write(live.workspace, stored, [])
+        replayed = live.server.desk.shelf.book.tasks["t"]
+        reds["replay"] = replay.begin(live.workspace, replayed, "echo", "other", questions=20, tenant="red").id
         scene = Scene(live, secrets, reds)
         body = ASK | {"messages": [{"role": "user", "content": "сокровенное"}], "user": "red-user"}
         asked = scene.ask(
@@ -155,10 +175,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield scene
 
 
+def own_names(route: str) -> str:
+    """{name} of an experiment is another thing than that of a task."""
+    for folder, name in (("experiments", "experiment"), ("replays", "replay"), ("models", "model")):
+        route = re.sub(rf"( /{folder}/)\{{name\b", rf"\1{{{name}", route)
+    return route
+
+
 def test_the_table_is_the_apps_own_list(scene: Scene) -> None:
     declared = {
-        # a template's parameter may be called anything; {name} of an experiment is another thing than that of a task
-        re.sub(r"(/experiments/)\{name\}", r"\1{experiment}", route): role
+        own_names(route): role
         for route, role in guard.declared(scene.live.server.config.app).items()
         if not route.startswith("HEAD")
     }
@@ -190,7 +216,7 @@ def test_another_teams_administrator_sees_and_changes_nothing(scene: Scene, rout
     assert reply.status_code < 500 or (reply.status_code, route) == (503, "GET /health")
     # what was asked for may be named again in the sentence that it is not there
     assert not [word for word in SECRETS if word in told and word not in scene.filled(route)]
-    for own in ("experiment}", "identity}"):
+    for own in ("experiment}", "identity}", "replay}"):
         if own in route:
             assert reply.status_code == (403 if ROUTES[route][0] == "owner" else 404)
     assert scene.rows() == before

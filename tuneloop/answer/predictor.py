@@ -81,7 +81,7 @@ class Predictors:
         """Learn where there are new clicks, at most once in `every` seconds by task (0: always). Blocking."""
         for task in book.tasks.values():
             now = time.monotonic()
-            if task.route != "cheapest" or now < self._rest.get(task.name, float("-inf")):
+            if task.route != "cheapest" or (every and now < self._rest.get(task.name, float("-inf"))):
                 continue
             seen = (*labels.stamp(self._workspace, task.name), task)
             if seen != self._seen.get(task.name):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from tuneloop.answer import edits
+from tuneloop.answer import edits, holds
 from tuneloop.answer.book import LOCAL, Book, Stamp, load, of_tree, parse, read, stamp_of
 from tuneloop.answer.edits import Tree
 from tuneloop.errors import BadInput, Conflict, Missing, TuneloopError
@@ -97,7 +97,8 @@ class Shelf:
         self.failures += 1
         log.error("the configuration was not taken up, the last good one goes on: %s %s", message, fix)
 
-    # --- edits: each is checked as a whole, written atomically and in force when it returns
+    # --- edits: each is checked as a whole, written atomically and in force when it returns; none takes away a task or
+    # variant that a running experiment uses (Conflict)
 
     def put_task(self, name: str, fields: Mapping[str, Any], *, keep: bool = False) -> Task:
         """Write a task. keep: leave the fields that are not named as they are; else they go.
@@ -115,7 +116,7 @@ class Shelf:
         return self._edit(change).tasks[name]
 
     def remove_task(self, name: str) -> None:
-        """Raises Missing when it is not written."""
+        """Raises Missing when it is not written, Conflict while a running experiment uses it."""
         self._edit(lambda tree: edits.remove(tree, ("tasks", name)))
 
     def put_variant(self, task: str, name: str, fields: Mapping[str, Any], *, keep: bool = False) -> Variant:
@@ -130,7 +131,7 @@ class Shelf:
         return next(v for v in book.tasks[task].variants if v.name == name)
 
     def remove_variant(self, task: str, name: str) -> None:
-        """Raises Missing when it is not written, Conflict when it is the last one."""
+        """Raises Missing when it is not written, Conflict when it is the last one or a running experiment uses it."""
 
         def change(tree: Tree) -> None:
             if list(edits.at(tree, ("tasks", task)).get("variants", ())) == [name]:
@@ -189,7 +190,8 @@ class Shelf:
                 before = self.previous.read_bytes()
             except FileNotFoundError:
                 raise Missing(_("nothing was changed here yet"), fix=_("Edit tuneloop.toml by hand.")) from None
-            parse(before, self.path.parent)
+            book = parse(before, self.path.parent)
+            holds.check_free(self.workspace, set(self.book.names) - set(book.names))
             return self._write(self.path.read_bytes(), before)
 
     def _is_broken(self) -> bool:
@@ -208,6 +210,7 @@ class Shelf:
             text, wanted = load(old, self.path.parent)
             change(wanted)
             book = of_tree(wanted, self.path.parent)
+            holds.check_free(self.workspace, set(self.book.names) - set(book.names))
             new = edits.rewritten(text, change)
             _text, written = load(new, self.path.parent)
             same = of_tree(written, self.path.parent)

@@ -123,8 +123,9 @@ def find(workspace: Workspace, reference: str, *, tenant: str | None = "") -> Ex
 
 
 def history(workspace: Workspace, *, tenant: str | None = "", state: str | None = None) -> list[Experiment]:
-    """Newest first; tenant None: of all teams."""
-    chosen = select(experiments).order_by(experiments.c.created.desc(), experiments.c.id)
+    """Newest first; tenant None: of all teams. Replays are rows of the same table and no experiments."""
+    chosen = select(experiments).where(experiments.c.id.startswith("ex-"))
+    chosen = chosen.order_by(experiments.c.created.desc(), experiments.c.id)
     if tenant is not None:
         chosen = chosen.where(experiments.c.tenant == tenant)
     if state is not None:

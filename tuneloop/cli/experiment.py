@@ -15,6 +15,7 @@ from tuneloop.answer.tasks import Shelf
 from tuneloop.choose import experiments as store
 from tuneloop.choose.experiments import Experiment
 from tuneloop.choose.verdict import ExperimentVerdict
+from tuneloop.cli.replay import replay
 from tuneloop.cli.show import Door
 from tuneloop.gateway.experiments import check_variants, reweigh
 from tuneloop.texts import _
@@ -32,6 +33,9 @@ DECISIONS = {
 @click.group("experiment", help=_("A/B tests between variants of a task: create, look, stop, promote, roll back."))
 def experiment() -> None:
     pass
+
+
+experiment.add_command(replay)
 
 
 @experiment.command("create", help=_("Begin an experiment. The first --arm is what serves today."))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.markup import escape
@@ -39,11 +39,11 @@ def click_through(door: Door, workspace: Workspace, dataset: Dataset, n: int, ra
         door.say(_("All {n} of the sample are judged. Look at more with --n.").format(n=len(chosen)))
         return
     door.say(_("Would you be content with this answer to this question? The keys work in any layout as digits."))
-    with _single_keys():
+    with single_keys():
         while left:
             example = left[0]
             _show(door, example, len(chosen) - len(left) + 1, len(chosen))
-            asked = _ask(door)
+            asked = ask_key(KEYS, _("Please press 1, 2, 3, 4 or 5."), door)
             if asked == "quit":
                 break
             if asked == "undo":
@@ -96,15 +96,15 @@ def _show(door: Door, example: Example, number: int, total: int) -> None:
     say(Rule(_("{number} of {total}").format(number=number, total=total)))
     for role, text in example.context:
         who = _("speaker") if role == "assistant" else _("others")
-        say(Text(f"{who}: {_printable(text)}", style="dim"))
-    say(Panel(Text(_printable(example.question)), title=_("question"), title_align="left", border_style="cyan"))
-    say(Panel(Text(_printable(example.answer)), title=_("answer"), title_align="left", border_style="green"))
+        say(Text(f"{who}: {printable(text)}", style="dim"))
+    say(Panel(Text(printable(example.question)), title=_("question"), title_align="left", border_style="cyan"))
+    say(Panel(Text(printable(example.answer)), title=_("answer"), title_align="left", border_style="green"))
     say("[bold]1/y[/bold] " + _("yes") + "  [bold]2/n[/bold] " + _("no") + "  [bold]3/s[/bold] " + _("skip"), end="  ")
     say("[bold]4/u[/bold] " + _("undo") + "  [bold]5/q[/bold] " + _("quit"))
 
 
 @contextmanager
-def _single_keys() -> Iterator[None]:
+def single_keys() -> Iterator[None]:
     """Let the terminal hand over each key at once; click.getchar would throw away keys typed ahead."""
     if not sys.stdin.isatty():
         yield
@@ -120,17 +120,18 @@ def _single_keys() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def _ask(door: Door) -> str:
+def ask_key(keys: Mapping[str, str], reminder: str, door: Door) -> str:
+    """What the next known key means; the end of input means "quit"."""
     while True:
         key = sys.stdin.read(1)
         if key == "":
             return "quit"
-        if found := KEYS.get(key) or KEYS.get(key.lower()):
+        if found := keys.get(key) or keys.get(key.lower()):
             return found
         if not key.isspace():
-            door.say(_("Please press 1, 2, 3, 4 or 5."))
+            door.say(reminder)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Chat text must not steer the terminal: control characters other than line ends are dropped."""
     return "".join(c for c in text if c.isprintable() or c in "\n\t")

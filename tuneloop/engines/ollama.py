@@ -30,17 +30,20 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # host / namespace / model : tag, as Ollama itself reads a name
 NAME = re.compile(r"(?:\w[\w.:-]{0,349}/)?(?:\w[\w-]{0,79}/)?\w[\w.-]{0,79}(?::\w[\w.-]{0,79})?", re.ASCII)
 PIECE = 1 << 20
+USUAL_URL = "http://127.0.0.1:11434"
 CONNECT = 5.0  # seconds; a server that needs longer is not there
 
 
 class Ollama:
     """One Ollama server. `timeout`: seconds without a byte before a request is given up."""
 
-    def __init__(self, url: str, *, timeout: float = 300.0) -> None:
-        self.url = url.rstrip("/")
+    def __init__(self, url: str = "", *, timeout: float = 300.0, headers: Mapping[str, str] | None = None) -> None:
+        self.url = (url or USUAL_URL).rstrip("/")
         limits = httpx.Timeout(timeout, connect=CONNECT)
         # a proxy of the environment must not see local traffic, and a redirect may lead anywhere
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=limits, trust_env=False, follow_redirects=False)
+        self._http = httpx.AsyncClient(
+            base_url=self.url, timeout=limits, headers=headers, trust_env=False, follow_redirects=False
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,6 +85,7 @@ class Ollama:
         await self._json("DELETE", "/api/delete", {"model": name(model)})
 
     async def copy(self, source: str, destination: str) -> None:
+        """Give a model a second name. Raises Missing when it is not there."""
         await self._json("POST", "/api/copy", {"source": name(source), "destination": name(destination)})
 
     async def pull(self, model: str, *, watch: Progress = silent) -> None:
@@ -93,15 +97,22 @@ class Ollama:
         model: str,
         files: Mapping[str, Path],
         *,
+        source: str = "",
         template: str | None = None,
         system: str = "",
         parameters: Mapping[str, Any] | None = None,
         licence: str = "",
         watch: Progress = silent,
     ) -> None:
-        """Upload GGUF files (by name) and make a model of them. A file the server has is not sent again."""
+        """Upload GGUF files (by name) and make a model of them, or of the model `source` that the server has.
+
+        A file the server has is not sent again. Raises BadInput unless it is one of both.
+        """
+        if bool(files) == bool(source):
+            raise BadInput(_("a model is made of a file or of another model"), fix=_("Name one of the two."))
         digests = {short: await self.upload(path, watch=watch) for short, path in files.items()}
-        body: dict[str, Any] = {"model": name(model), "files": digests, "stream": True}
+        made_of = {"from": name(source)} if source else {"files": digests}
+        body: dict[str, Any] = {"model": name(model), **made_of, "stream": True}
         if template is not None:
             body["template"] = template
         if system:
@@ -255,6 +266,17 @@ def name(model: str) -> str:
             fix=_("Use letters, digits, dots and dashes, e.g. answers:1."),
         )
     return model
+
+
+def tagged(model: str) -> str:
+    """The name with its tag, as Ollama lists it: "bees" is "bees:latest"."""
+    return model if ":" in model.rpartition("/")[2] else model + ":latest"
+
+
+def library(model: str) -> str:
+    """The host that Ollama would ask for a model of this name; "" for its own library."""
+    parts = name(model).split("/")
+    return parts[0] if len(parts) > 2 or (len(parts) == 2 and ("." in parts[0] or ":" in parts[0])) else ""
 
 
 async def _lines(reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:

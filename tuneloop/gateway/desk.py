@@ -40,6 +40,7 @@ from tuneloop.gateway.quality import judge_new
 from tuneloop.gateway.reading import Asked
 from tuneloop.gateway.rows import Row
 from tuneloop.gateway.tally import Tally
+from tuneloop.gateway.traces import spans
 from tuneloop.gateway.wire import Client
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
@@ -86,6 +87,7 @@ class Desk:
         self.assigner = Assigner()
         self.switch = Switch(workspace)
         self.predictors = Predictors(workspace)
+        self.spans = spans(settings.text("traces.url"), settings.number("traces.share"))
         self.cache = cache.Cache(settings.integer("cache.bytes"))
         url = settings.text("cache.redis_url")
         self.shared_cache = cache.RedisCache(url) if url else None
@@ -142,10 +144,14 @@ class Desk:
         if self.shared_cache is not None:
             self.spawn(self.shared_cache.put(key, body, seconds))
 
-    def write(self, row: Row) -> None:
-        """The row of a call, handed to the system before the answer ends; counted in the metrics."""
+    def write(self, row: Row, parent: bytes = b"") -> None:
+        """The row of a call, handed to the system before the answer ends; counted in the metrics, traced.
+
+        parent: the client's `traceparent` header.
+        """
         self.journal.append(_encode(row))
         self.tally.add(row)
+        self.spans.add(row, parent)
 
     @property
     def retry_after(self) -> int:
@@ -173,6 +179,7 @@ class Desk:
             self._drainer.terminate()
             await asyncio.to_thread(self._drainer.wait)
         await asyncio.to_thread(self.settle)
+        await asyncio.to_thread(self.spans.close)
 
     def settle(self) -> None:
         """Bring every row that waits in the journal into the database. Blocking; milliseconds when little waits."""
@@ -216,6 +223,7 @@ class Desk:
     def _learn(self) -> None:
         """What needs the database: experiments that began or ended, guardrails, the switch, health, retention."""
         now = time.monotonic()
+        self.spans.hand_over()
         try:
             self.assigner = experiments.assigner(self.workspace)
             self.switch.refresh(self.shelf.book)

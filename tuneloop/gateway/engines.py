@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -118,13 +118,27 @@ class Absent:
         raise EngineDown(self.reason)
 
     async def models(self) -> list[dict[str, Any]]:
-        return []
+        raise EngineDown(self.reason)
 
     async def alive(self) -> bool:
         return False
 
     async def close(self) -> None:
         return
+
+
+async def listing(engines: Mapping[str, Engine]) -> dict[str, list[dict[str, Any]] | str]:
+    """What each of these says it has, or why it does not answer; all are asked at once."""
+
+    async def ask(engine: Engine) -> list[dict[str, Any]] | str:
+        try:
+            return await engine.models()
+        except TuneloopError as problem:
+            return problem.message
+        except (ValueError, KeyError, TypeError, AttributeError) as problem:  # it answers, but something else
+            return _("the answer is not understood: {why}").format(why=problem)
+
+    return dict(zip(engines, await asyncio.gather(*map(ask, engines.values())), strict=True))
 
 
 def _ollama(spec: EngineSpec) -> Engine:

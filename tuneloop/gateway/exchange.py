@@ -217,13 +217,7 @@ class Exchange:
 
     def body(self, lane: Lane, *, stream: bool) -> bytes:
         """The request as a variant's engine gets it."""
-        asked, messages = self.asked, None
-        if self.route.shaped and "messages" in asked.fields:
-            messages = tasks.prepared(self.route.task, asked.messages())
-        body = reading.laid(asked, lane.model, lane.parameters, messages, stream=stream)
-        if lane.station.spec.kind in STRICT:
-            return strict_body(self.path, body, self.desk.context)
-        return body
+        return body_for(self.route, lane, self.asked, self.path, self.desk.context, stream=stream)
 
     async def _whole(self, answered: Attempt) -> None:
         row, task = self.row, self.route.task
@@ -332,7 +326,7 @@ class Exchange:
             await self.once.close(self)
         if row is not None and row.code != "overloaded":
             row.latency_ms = self._elapsed()
-            self.desk.write(row)
+            self.desk.write(row, self.ask.headers.get(b"traceparent", b""))
         if self.out is None:  # the client has left
             self.ask.abandon()
             return
@@ -356,3 +350,15 @@ class Exchange:
 
     def _elapsed(self) -> float:
         return round((time.monotonic() - self.ask.began) * 1000, 3)
+
+
+def body_for(route: Route, lane: Lane, asked: Asked, path: str, context: int, *, stream: bool) -> bytes:
+    """A request with the task's texts and the variant's parameters, as the variant's engine gets it.
+
+    context: tokens of the served model's window.
+    """
+    messages = None
+    if route.shaped and "messages" in asked.fields:
+        messages = tasks.prepared(route.task, asked.messages())
+    body = reading.laid(asked, lane.model, lane.parameters, messages, stream=stream)
+    return strict_body(path, body, context) if lane.station.spec.kind in STRICT else body

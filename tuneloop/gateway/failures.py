@@ -22,6 +22,7 @@ STATUS: tuple[tuple[type[errors.TuneloopError], int, str], ...] = (
     (errors.Unauthorised, 401, "invalid_api_key"),
     (errors.Refused, 403, "refused"),
     (errors.Conflict, 409, "conflict"),
+    (errors.NotEnoughData, 409, "not_enough_data"),
     (errors.TooMany, 429, "rate_limit_exceeded"),
     (errors.Unavailable, 503, "unavailable"),
     (errors.OutOfResources, 507, "out_of_resources"),

@@ -81,6 +81,7 @@ class Collector:
         yield _gauge(
             "tuneloop_journal_waiting_bytes", "Rows not yet in the database.", journal.waiting(desk.journal.folder)
         )
+        yield _counter("tuneloop_untraced_calls", "Calls whose span did not fit.", (), (((), desk.spans.lost),))
         yield _counter(
             "tuneloop_unrecorded_calls", "Calls whose row was lost to a full disk.", (), (((), desk.journal.lost),)
         )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from tuneloop import versions
 from tuneloop.collect import dataset as datasets
@@ -24,7 +24,7 @@ from tuneloop.loop.chat import BASE, HISTORY, Loaded
 from tuneloop.progress import Progress, silent
 from tuneloop.records import Example, Version
 from tuneloop.search.history import History
-from tuneloop.stats import wilson
+from tuneloop.stats import clicks_needed, wilson
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace, write_json
 
@@ -118,25 +118,34 @@ def pairs(
 
 def record(workspace: Workspace, version: Version, a: str, b: str, pair: Pair, said: str, *, rater: str) -> None:
     """Keep a click: said is "left", "right" or "tie"."""
-    side = {"left": "b" if pair.swapped else "a", "right": "a" if pair.swapped else "b", "tie": "tie"}[said]
-    row = {
-        "kind": "duel",
-        "subject": f"{_name(version, a, b)}/{pair.subject}",
-        "verdict": side,
-        "rater": rater,
-        "time": int(time.time()),
-        "meta": {"a": a, "b": b, "example": pair.example.id},
-    }
-    undo(workspace, version, a, b, pair, rater=rater)
+    meta = {"a": a, "b": b, "example": pair.example.id}
+    subject = f"{_name(version, a, b)}/{pair.subject}"
     with workspace.db.write() as rows:
-        rows.execute(insert(judgements), [row])
+        keep(rows, "duel", subject, side(said, swapped=pair.swapped), rater, meta)
 
 
 def undo(workspace: Workspace, version: Version, a: str, b: str, pair: Pair, *, rater: str) -> None:
     """Take a click back."""
-    subject = f"{_name(version, a, b)}/{pair.subject}"
     with workspace.db.write() as rows:
-        rows.execute(delete(judgements).where(judgements.c.subject == subject, judgements.c.rater == rater))
+        drop(rows, "duel", f"{_name(version, a, b)}/{pair.subject}", rater)
+
+
+def side(said: str, *, swapped: bool) -> str:
+    """ "left", "right" or "tie" as "a", "b" or "tie"; swapped: b stood on the left."""
+    return {"left": "b" if swapped else "a", "right": "a" if swapped else "b", "tie": "tie"}[said]
+
+
+def keep(rows: Connection, kind: str, subject: str, verdict: str, rater: str, meta: dict[str, Any]) -> None:
+    """Write what a person judged; what they said of the same subject before is replaced."""
+    drop(rows, kind, subject, rater)
+    row = {"kind": kind, "subject": subject, "verdict": verdict, "rater": rater, "time": int(time.time()), "meta": meta}
+    rows.execute(insert(judgements), [row])
+
+
+def drop(rows: Connection, kind: str, subject: str, rater: str) -> int:
+    """Take back what a person said of a subject; how many rows went (0 or 1)."""
+    theirs = (judgements.c.kind == kind, judgements.c.subject == subject, judgements.c.rater == rater)
+    return rows.execute(delete(judgements).where(*theirs)).rowcount
 
 
 def standing(workspace: Workspace, version: Version, a: str, b: str) -> Standing:
@@ -161,19 +170,12 @@ def tally(a: str, b: str, both: Sequence[Sequence[str]], half_done: int = 0) -> 
 
 
 def _more_clicks(wins_a: int, decided: int, questions: int) -> int | None:
-    if not decided or wins_a * 2 == decided:
-        return None
-    low, high = wilson(wins_a, decided)
-    if low > 0.5 or high < 0.5:
-        return 0
-    rate = wins_a / decided
-    needed = decided
-    while needed < 100_000:
-        needed = math.ceil(needed * 1.1) + 1
-        low, high = wilson(round(rate * needed), needed)
-        if low > 0.5 or high < 0.5:
-            return math.ceil((needed - decided) * questions / decided) * 2  # each question takes two clicks
-    return None
+    def certain(wins: int, n: int) -> bool:
+        low, high = wilson(wins, n)
+        return low > 0.5 or high < 0.5
+
+    needed = clicks_needed(wins_a, decided, certain)
+    return needed and math.ceil(needed * questions / decided) * 2  # each question takes two clicks
 
 
 def _name(version: Version, a: str, b: str) -> str:
