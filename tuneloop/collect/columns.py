@@ -102,7 +102,9 @@ class Columns:
     senders: list[str]
     labels: list[str]  # the last display name of each sender
     names: NDArray[np.int32]  # (senders, 3): hashed stems of the words of each display name, -1 where none
-    alike: NDArray[np.float16] = field(default_factory=_not_compared)  # (n, REACH): likeness.band of the texts; only the ranker needs it
+    alike: NDArray[np.float16] = field(
+        default_factory=_not_compared
+    )  # (n, REACH): likeness.band of the texts; only the ranker needs it
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -7,12 +7,14 @@ candidate in 66 % of cases; by words 59 %, by pretrained vectors of Russian word
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuneloop.collect.columns import Columns
+from tuneloop.records import Message
 
 REACH = 50  # messages back: twice the ranker's window, for the messages that candidates answer
 CHARS = 600  # of each message
@@ -20,6 +22,17 @@ PIECES = 1 << 18  # hash buckets
 ROWS = 500  # at once: 1 MB of cosines
 
 Likeness = NDArray[np.float16]
+
+
+def compared(columns: Columns, messages: Iterable[Message]) -> Columns:
+    """The same with `alike` filled; messages: at least those of the columns, in any order. One that is gone by now is
+    like no other. 40,000 messages: 4 s, 100 MB while it runs and 4 MB of it kept."""
+    places = {number: place for place, number in enumerate(columns.ids.tolist())}
+    texts = [""] * len(columns)
+    for message in messages:
+        if (place := places.get(message.id)) is not None:
+            texts[place] = message.text[:CHARS]
+    return replace(columns, alike=band(texts))
 
 
 def band(texts: Sequence[str]) -> Likeness:
