@@ -97,7 +97,9 @@ def _together(engine: LlamaCpp, prompt: list[int], length: int, parallel: int, u
     seconds = _left(until)
     with ThreadPoolExecutor(parallel) as pool:
         began = time.monotonic()
-        asked = [pool.submit(engine.post, "/completion", _body(prompt, length), seconds=seconds) for _n in range(parallel)]
+        asked = [
+            pool.submit(engine.post, "/completion", _body(prompt, length), seconds=seconds) for _n in range(parallel)
+        ]
         for one in asked:
             one.result()
     return round(parallel * length / (time.monotonic() - began), 2)
