@@ -100,9 +100,13 @@ def _cells(one: Row, *, chosen: bool) -> tuple[Any, ...]:
     mark = "●" if chosen else "○" if one.served else " "
     return (
         mark + ("*" if one.optimal else ""), one.quant, one.threads, _mb(one.bytes), _or(one.load_seconds, ".2f"),
-        _or(one.prompt_per_second, ".0f"), _or(one.tokens_per_second, ".1f"), _or(one.together_per_second, ".1f"),
+        _speed(one.prompt_per_second), _speed(one.tokens_per_second), _speed(one.together_per_second),
         _mb(one.memory_bytes), _or(one.kl, ".2g"), _or(one.greedy, ".1%"),
     )  # fmt: skip
+
+
+def _speed(value: float | None) -> str:
+    return _or(value, ".1f" if value is not None and value < 100 else ".0f")
 
 
 def _mb(size: int | None) -> str:
