@@ -50,6 +50,8 @@ ROUTES = tuple(
         "/replays/{name}/next": "GET",
         "/replays/{name}/judgements": "POST",
         "/replays/{name}/end": "POST",
+        "/optimisations": "GET POST",
+        "/optimisations/{identity}": "GET",
         "/models": "GET",
         "/models/running": "GET",
         "/models/pull": "POST",

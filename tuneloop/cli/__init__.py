@@ -26,6 +26,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "gate": ("gate", "gate", "Judge a version on held-out questions: promote, refuse, or not enough data"),
     "duel": ("gate", "duel", "Blind comparison of two contestants, judged by you"),
     "pack": ("pack", "pack", "Merge, convert to GGUF, quantise, check parity, archive, hand to Ollama"),
+    "optimise": (
+        "optimise",
+        "optimise",
+        "Measure what a version can be served as here; choose by size, speed, quality",
+    ),
     "unpack": ("pack", "unpack", "Open somebody's archive safely"),
     "serve": ("serve", "serve", "Serve the active version behind an OpenAI-compatible API"),
     "tasks": ("tasks", "tasks", "Tasks and their variants: what applications ask for by name"),
