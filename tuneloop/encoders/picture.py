@@ -81,7 +81,7 @@ def read(paths: Sequence[Path], side: int, *, keep: Sequence[Path | None] | None
 
 
 def read_one(path: Path, side: int, *, keep: Path | None = None) -> Pixels:
-    """One picture as (1, side, side, 3) pixels. Raises BadInput, Damaged, Hostile or Missing with one clear sentence."""
+    """One picture as (1, side, side, 3) pixels. Raises BadInput, Damaged, Hostile or Missing."""
     found = read([path], side, keep=[keep])[0]
     if found.problem is not None:
         raise found.problem
@@ -137,7 +137,7 @@ def _decode(path: Path, side: int, keep: Path | None) -> bytes:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
         raise _too_large() from problem
-    except Exception as problem:  # noqa: BLE001  Pillow's parsers raise whatever a damaged file makes them
+    except Exception as problem:
         said = str(problem).strip().split("\n")[0][:120] or type(problem).__name__
         raise Damaged(
             _("the picture is damaged: {problem}").format(problem=said), fix=_("Send the original once more.")

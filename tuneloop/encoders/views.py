@@ -55,7 +55,9 @@ def _photo(pictures: Pixels, masks: Masks, product: int, rng: np.random.Generato
     return _lit(np.asarray(scene).astype(np.float32) / 255, rng)
 
 
-def _paste(scene: Any, picture: Pixels, mask: NDArray[np.bool_], size: int, middle: tuple[int, int], turn: float) -> None:
+def _paste(
+    scene: Any, picture: Pixels, mask: NDArray[np.bool_], size: int, middle: tuple[int, int], turn: float
+) -> None:
     from PIL import Image
 
     product = Image.fromarray(picture).resize((size, size)).rotate(turn)
@@ -63,7 +65,7 @@ def _paste(scene: Any, picture: Pixels, mask: NDArray[np.bool_], size: int, midd
     scene.paste(product, (middle[0] - size // 2, middle[1] - size // 2), shape)
 
 
-def _lit(light: NDArray[np.float32], rng: np.random.Generator) -> Pixels:
+def _lit(light: NDArray[Any], rng: np.random.Generator) -> Pixels:
     """Exposure, gamma, warmth, blur and noise as phones have them indoors."""
     warm = np.array([1.06, 1.0, 0.88]) ** rng.normal(1.0, 0.7)
     seen = light ** np.exp(rng.normal(0.15, 0.25)) * np.exp(rng.normal(-0.15, 0.2)) * warm

@@ -34,7 +34,7 @@ NEAREST = 10  # photos against which a product is a hub; 3 to 30 moved recall by
 TEMPERATURE = 12.0  # multiplies cosines; 8 to 20 gave the same recall within a point
 HARD = 3.0  # a product clicked away counts like so many others in the denominator
 WEAK = 0.1  # weight of a click that says only what it is not
-STEPS = 30  # of L-BFGS; 15 more changed recall by less than half a point
+STEPS = 15  # of L-BFGS; 15 more change recall by less than a point
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Clicks:
 
 @dataclass(frozen=True)
 class ImageMap:
-    """vector -> (vector - centre) @ matrix, brought to length 1. Photos and catalogue pictures have their own centre."""
+    """vector -> (vector - centre) @ matrix, brought to length 1; photos and catalogue pictures have their own centre."""
 
     query_centre: Matrix  # (d,)
     item_centre: Matrix  # (d,)
@@ -71,7 +71,7 @@ class ImageMap:
         return self._apply(vectors, self.item_centre)
 
     def bias(self, found: Matrix) -> Matrix:
-        """(m, d) mapped catalogue pictures -> (m,) what is taken from their similarity because they are near everything.
+        """(m, d) mapped catalogue pictures -> (m,) what is taken from their similarity for being near everything.
 
         Centred on its mean, so that similarities stay cosines on average.
         """
@@ -83,8 +83,8 @@ class ImageMap:
         return np.asarray(self.hub * (top - top.mean()), dtype=np.float32)
 
     def _apply(self, vectors: Matrix, centre: Matrix) -> Matrix:
-        moved = vectors - centre
-        return unit(moved if self.matrix is None else moved @ self.matrix)
+        moved: Matrix = vectors - centre
+        return unit(moved if self.matrix is None else np.asarray(moved @ self.matrix, dtype=np.float32))
 
 
 def unit(vectors: Matrix) -> Matrix:
@@ -155,7 +155,7 @@ class _Problem:
         self.known = clicks.right >= 0
         self.target = _positives(start, items, owners, clicks)
         self.offset = np.zeros(self.outside.shape)  # added to the logits
-        for row, (product, wrong) in enumerate(zip(clicks.right, clicks.wrong, strict=True)):
+        for row, (product, wrong) in enumerate(zip(clicks.right.tolist(), clicks.wrong, strict=True)):
             self.offset[row, np.isin(owners, wrong)] = np.log(HARD)
             if product >= 0:
                 others = owners == product
@@ -195,11 +195,11 @@ class _Problem:
         hit = self.target[rows]
         each[rows] = (top + np.log(total))[rows, 0] - logits[rows, hit]
         slope[rows, hit] -= 1
-        for row in np.nonzero(~self.known)[0]:  # -log(1 - share of what was clicked away)
-            bad = self.rejected[row]
-            lost = min(float(share[row, bad].sum()), 1 - 1e-6)
-            each[row] = -np.log1p(-lost)
-            slope[row] = share[row] * (bad - lost) / (1 - lost)
+        for at in np.nonzero(~self.known)[0]:  # -log(1 - share of what was clicked away)
+            bad = self.rejected[at]
+            lost = min(float(share[at, bad].sum()), 1 - 1e-6)
+            each[at] = -np.log1p(-lost)
+            slope[at] = share[at] * (bad - lost) / (1 - lost)
         return float(self.weight @ each), slope * self.weight[:, None]
 
 
