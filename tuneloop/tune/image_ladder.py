@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tuneloop.tune.image_map import Clicks, ImageMap, Indices, Matrix, learned, without_nuisance
 
-OUTER, INNER = 4, 2
+OUTER, INNER = 4, 3
 MOST_ITEMS = 512  # pictures that a map is learned against: those of clicked products and their nearest neighbours
 
 
@@ -76,21 +76,28 @@ def fit(rung: Rung, start: ImageMap, catalogue: Catalogue, clicks: Clicks) -> Im
 
 
 def choose(start: ImageMap, catalogue: Catalogue, clicks: Clicks, groups: Indices, *, seed: int = 0) -> Rung:
-    """The rung with the best mean reciprocal rank on seen and unseen products together; no rung if none helps both."""
+    """The rung with the best mean reciprocal rank on seen and unseen products together.
+
+    A rung that lowers unseen products by more than one standard error is not taken, however much seen ones gain.
+    """
     near = _near(start, catalogue, clicks)
     small = Catalogue(catalogue.vectors[near], catalogue.owners[near], catalogue.products)
     folds = list(_folds(clicks, groups, INNER, seed))
-    scores = []
+    found = []
     for rung in LADDER:
         seen, unseen = [], []
         for training, known, new in folds:
             made = fit(rung, start, small, clicks.some(training))
             seen.append(1 / (1 + ranks(made, small, clicks.some(known))))
             unseen.append(1 / (1 + ranks(made, small, clicks.some(new))))
-        scores.append((_mean(seen), _mean(unseen)))
-    floor = scores[0][1]
-    allowed = [i for i, (_s, u) in enumerate(scores) if u >= floor]
-    return LADDER[max(allowed, key=lambda i: sum(scores[i]))]
+        found.append((np.concatenate(seen), np.concatenate(unseen)))
+    worth = []
+    for known, new in found:
+        change = new - found[0][1]
+        error = change.std() / max(len(change), 1) ** 0.5 if len(change) else 0.0
+        harms = len(change) > 0 and change.mean() < -error
+        worth.append(-np.inf if harms else _mean(known) + _mean(new))
+    return LADDER[int(np.argmax(worth))]
 
 
 def judge(
@@ -183,6 +190,5 @@ def _near(start: ImageMap, catalogue: Catalogue, clicks: Clicks) -> Indices:
     return np.sort(chosen)
 
 
-def _mean(parts: list[NDArray[Any]]) -> float:
-    joined = np.concatenate(parts)
-    return float(joined.mean()) if len(joined) else 0.0
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else 0.0

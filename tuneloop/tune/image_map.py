@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
+from scipy.linalg import svd
 from scipy.optimize import minimize
 
 Matrix = NDArray[np.float32]
@@ -54,7 +54,10 @@ class Clicks:
 
 @dataclass(frozen=True)
 class ImageMap:
-    """vector -> (vector - centre) @ matrix, brought to length 1; photos and catalogue pictures have their own centre."""
+    """vector -> (vector - centre) @ matrix, brought to length 1; two kinds of pictures have two centres.
+
+    With `hub`, a picture loses that share of its mean similarity to the nearest of `photos`.
+    """
 
     query_centre: Matrix  # (d,)
     item_centre: Matrix  # (d,)
@@ -117,12 +120,12 @@ def without_nuisance(start: ImageMap, items: Matrix, owners: Indices, clicks: Cl
     pictures = items[_positives(start, items, owners, known)]
     difference = (known.queries - pictures).astype(np.float64)
     difference -= difference.mean(axis=0)
-    within = difference.T @ difference / len(difference)
     # Relative to the spread of the catalogue itself, so that `strength` means the same for every encoder.
     between = float(((items - start.item_centre) ** 2).sum(axis=1).mean()) / items.shape[1]
-    values, directions = eigh(within)
-    shrink = 1 / np.sqrt(1 + strength * np.maximum(values, 0) / max(between, 1e-12))
-    matrix = (directions * shrink) @ directions.T
+    _left, values, directions = svd(difference, full_matrices=False)
+    within = values**2 / len(difference)
+    shrink = 1 / np.sqrt(1 + strength * within / max(between, 1e-12))
+    matrix = np.eye(items.shape[1]) + (directions.T * (shrink - 1)) @ directions
     return replace(start, matrix=matrix.astype(np.float32))
 
 
@@ -162,8 +165,8 @@ class _Problem:
                 others[self.target[row]] = False
                 self.offset[row, others] = -np.inf  # another picture of the right product is no wrong answer
         self.rejected = np.zeros(self.outside.shape, dtype=bool)
-        for row in np.nonzero(~self.known)[0]:
-            self.rejected[row] = np.isin(owners, clicks.wrong[row])
+        for at in np.nonzero(~self.known)[0]:
+            self.rejected[at] = np.isin(owners, clicks.wrong[at])
         weight = np.ones(len(photos)) if clicks.weight is None else clicks.weight
         self.weight = np.where(self.known, weight, WEAK * weight) / max(float(weight[self.known].sum()), 1.0)
 
@@ -212,6 +215,6 @@ def _positives(start: ImageMap, items: Matrix, owners: Indices, clicks: Clicks) 
 
 def _span(vectors: Numbers) -> Any:
     """(d, r) orthonormal directions that hold most of the vectors' energy, r at most 128."""
-    values, directions = eigh(vectors.T @ vectors)
-    kept = min(DIRECTIONS, int((values > values[-1] * 1e-6).sum()))
-    return directions[:, ::-1][:, :kept]
+    _left, values, directions = svd(vectors, full_matrices=False)
+    kept = min(DIRECTIONS, int((values > values[0] * 1e-3).sum()))
+    return directions[:kept].T
