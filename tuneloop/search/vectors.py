@@ -55,6 +55,16 @@ def keep(workspace: Workspace, files: Sequence[Path], encoder: Encoder, *, watch
     return [k if k.problem else Kept(k.id, "" if k.id in bad else place(k.id), bad.get(k.id)) for k in named]
 
 
+def encode_copies(workspace: Workspace, ids: Sequence[str], encoder: Encoder, *, watch: Progress = silent) -> None:
+    """Give pictures that are kept already a vector of another encoder; a copy that is gone stays without one."""
+    for start in range(0, len(ids), AT_ONCE):
+        watch(_("pictures"), start, len(ids))
+        part = list(ids[start : start + AT_ONCE])
+        found = picture.read([workspace.path / place(i) for i in part], encoder.side)
+        _store(workspace, [(i, p.pixels) for i, p in zip(part, found, strict=True) if p.pixels is not None], encoder)
+    watch(_("pictures"), len(ids), len(ids))
+
+
 def place(identity: str) -> str:
     """Where the clean copy of a picture lies, relative to the workspace."""
     return f"photos/{identity[:2]}/{identity}.jpg"
@@ -111,19 +121,22 @@ def _encode(
         if identity not in bad:
             part.replace(target)
         part.unlink(missing_ok=True)
-    good = [(i, pixels) for i, pixels in good if i not in stored]
-    if good:
-        pixels = np.stack([p for _i, p in good])
-        made, studio = encoder.pictures(pixels), views.studio(pixels)
-        rows_ = [
-            {"id": i, "encoder": encoder.name, "vector": v.astype("<f4").tobytes(), "studio": bool(not s.all())}
-            for (i, _p), v, s in zip(good, made, studio, strict=True)
-        ]
-        with workspace.db.write() as rows:
-            there = select(picture_vectors.c.id).where(
-                picture_vectors.c.id.in_([r["id"] for r in rows_]), picture_vectors.c.encoder == encoder.name
-            )
-            before = {r.id for r in rows.execute(there)}  # another process encoded the same picture meanwhile
-            if rows_ := [r for r in rows_ if r["id"] not in before]:
-                rows.execute(insert(picture_vectors), rows_)
+    _store(workspace, [(i, pixels) for i, pixels in good if i not in stored], encoder)
     return bad
+
+
+def _store(workspace: Workspace, read: list[tuple[str, picture.Pixels]], encoder: Encoder) -> None:
+    if not read:
+        return
+    pixels = np.stack([p for _i, p in read])
+    made, studio = encoder.pictures(pixels), views.studio(pixels)
+    new = [
+        {"id": i, "encoder": encoder.name, "vector": v.astype("<f4").tobytes(), "studio": bool(not s.all())}
+        for (i, _p), v, s in zip(read, made, studio, strict=True)
+    ]
+    mine = (picture_vectors.c.id.in_([r["id"] for r in new]), picture_vectors.c.encoder == encoder.name)
+    with workspace.db.write() as rows:
+        # another process may have encoded the same picture meanwhile
+        there = {r.id for r in rows.execute(select(picture_vectors.c.id).where(*mine))}
+        if new := [r for r in new if r["id"] not in there]:
+            rows.execute(insert(picture_vectors), new)
