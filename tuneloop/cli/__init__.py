@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "tasks": ("tasks", "tasks", "Tasks and their variants: what applications ask for by name"),
     "models": ("models", "models", "Model files and what engines have: list, fetch, pull, remove"),
     "experiment": ("experiment", "experiment", "A/B tests: create, look, stop, promote, roll back"),
+    "photos": ("photos", "photos", "Photo search that learns from every click"),
     "keys": ("keys", "keys", "API keys and tokens: who may ask"),
     "versions": ("versions", "versions", "List, activate, roll back, lineage"),
     "backup": ("backup", "backup", "Copy the database, also while the server writes"),

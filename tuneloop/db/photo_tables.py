@@ -88,6 +88,7 @@ photo_feedback = Table(
     Column("tenant", Text, nullable=False),
     Column("query", Text, ForeignKey("photo_queries.id"), nullable=False),
     Column("item", Text, nullable=False),  # "" for a comment or "not in the catalogue"
+    Column("kind", Text, nullable=False),  # verdict comment
     Column("verdict", Text, nullable=False),  # right wrong pointed absent comment
     Column("user", Text, nullable=False),
     Column("time", Float, nullable=False),
@@ -96,7 +97,7 @@ photo_feedback = Table(
     Column("excluded", Boolean, nullable=False),  # an admin left it out of training
     Column("quality", Integer),  # 1 to 5, as an admin sees it
     Column("used", Text, nullable=False),  # the newest version that learned from it
-    UniqueConstraint("query", "user", "item"),
+    UniqueConstraint("query", "user", "item", "kind"),
 )
 Index("photo_feedback_by_time", photo_feedback.c.tenant, photo_feedback.c.time)
 

@@ -33,7 +33,9 @@ def record(
     for a search or product that the tenant does not have, Conflict when this person said otherwise of it before.
     """
     _check(verdict, item, text)
-    theirs = (photo_feedback.c.query == query, photo_feedback.c.user == user, photo_feedback.c.item == item)
+    kind = "comment" if verdict == "comment" else "verdict"
+    about = {"query": query, "user": user, "item": item, "kind": kind}
+    theirs = [photo_feedback.c[name] == value for name, value in about.items()]
     with workspace.db.write() as rows:
         asked = select(photo_queries.c.id).where(photo_queries.c.id == query, photo_queries.c.tenant == tenant)
         if rows.execute(asked).first() is None:
@@ -43,15 +45,15 @@ def record(
             if rows.execute(select(catalogue_items.c.id).where(*mine)).first() is None:
                 raise Missing(_("there is no product '{id}'").format(id=item[:80]))
         known = rows.execute(select(photo_feedback).where(*theirs)).first()
-        if known is not None and known.undone is None:
-            return _same(known, verdict, text)
+        if known is not None and known.undone is None and kind == "verdict":
+            return _same(known, verdict)
         said = {"verdict": verdict, "text": text.strip(), "time": time.time(), "undone": None}
         if known is not None:
             rows.execute(update(photo_feedback).where(photo_feedback.c.id == known.id).values(**said))
             return str(known.id)
         identity = "pf-" + uuid.uuid4().hex[:20]
-        named = {"id": identity, "tenant": tenant, "query": query, "item": item, "user": user}
-        rows.execute(insert(photo_feedback), [{**named, **said, "excluded": False, "quality": None, "used": ""}])
+        fresh = {"id": identity, "tenant": tenant, "excluded": False, "quality": None, "used": ""}
+        rows.execute(insert(photo_feedback), [about | said | fresh])
     return identity
 
 
@@ -61,6 +63,7 @@ def undo(workspace: Workspace, query: str, *, item: str = "", user: str = "", te
         photo_feedback.c.query == query,
         photo_feedback.c.user == user,
         photo_feedback.c.item == item,
+        photo_feedback.c.kind == "verdict",
         photo_feedback.c.tenant == tenant,
         photo_feedback.c.undone.is_(None),
     )
@@ -150,7 +153,10 @@ def proposals(workspace: Workspace, *, tenant: str = "", state: str = "pending")
 
 
 def decide(workspace: Workspace, proposal: str, state: str, *, by: str, item: str = "", tenant: str = "") -> Any:
-    """Mark a proposal "approved" (as product `item`) or "rejected" and return it; only once. Raises Missing, Conflict."""
+    """Mark a proposal "approved" (as product `item`) or "rejected" and return it; only once.
+
+    Raises Missing, and Conflict when it was decided before.
+    """
     mine = (new_products.c.id == proposal, new_products.c.tenant == tenant)
     with workspace.db.write() as rows:
         found = rows.execute(select(new_products).where(*mine)).first()
@@ -179,8 +185,8 @@ def _check(verdict: str, item: str, text: str) -> None:
         raise BadInput(_("the text must have 1 to {n} characters").format(n=MOST_TEXT))
 
 
-def _same(known: Row[Any], verdict: str, text: str) -> str:
-    if known.verdict != verdict or (verdict == "comment" and known.text != text.strip()):
+def _same(known: Row[Any], verdict: str) -> str:
+    if known.verdict != verdict:
         raise Conflict(
             _("you said '{verdict}' of this before").format(verdict=known.verdict), fix=_("Undo that first.")
         )

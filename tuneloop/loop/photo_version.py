@@ -51,10 +51,8 @@ def load(workspace: Workspace, identity: str) -> PhotoVersion:
             for name in ARRAYS
         }
         hub, threshold = float(card["hub"]), float(card["threshold"])
-        sound = math.isfinite(hub) and math.isfinite(threshold) and str(card["encoder"])
-        for array in arrays.values():
-            sound = sound and (array is None or bool(np.isfinite(array).all()))
-        if not sound:
+        sound = all(bool(np.isfinite(array).all()) for array in arrays.values() if array is not None)
+        if not (sound and math.isfinite(hub) and math.isfinite(threshold)):
             raise ValueError("card.json")
         return PhotoVersion(row.id, str(card["encoder"]), ImageMap(**arrays, hub=hub), threshold)  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError, TypeError) as problem:

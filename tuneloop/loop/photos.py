@@ -4,7 +4,7 @@ A search is the active map over the catalogue's vectors plus what people said of
 draws its product up, a rejected one pushes it down, by how near the two photos are (the additive cache of Tip-Adapter,
 ECCV 2022). Nothing of the catalogue is moved for that, so products that nobody clicked stay where they were.
 
-What is held in memory belongs to one version, one encoder and one state of the catalogue; before each search three small
+What is held in memory belongs to one version, one encoder and one state of the catalogue; before each search small
 questions to the database say whether it still does. So an activation reaches every process at its next search.
 """
 
@@ -147,7 +147,7 @@ class Finder:
 
     def _scores(self, state: State, vector: Matrix) -> Matrix:
         query = state.map.queries(vector[None])[0]
-        return state.index.scores(query[None])[0] + said_of_alike(state, query)
+        return np.asarray(state.index.scores(query[None])[0] + said_of_alike(state, query), dtype=np.float32)
 
     def state(self) -> State:
         """What searches use now. Raises NotEnoughData while the catalogue has no pictures."""
@@ -274,7 +274,8 @@ def _expected_shift(workspace: Workspace, encoder: Encoder, items: Sequence[cata
     share = len(mine) / len(set(named))
     name = "shift-" + hashlib.sha256(f"{encoder.name}{ids}".encode()).hexdigest()[:24]
     shape = (1, len(next(iter(vectors.load(workspace, ids[:1], encoder.name).values()))))
-    return share * stored(_folder(workspace), name, shape, lambda: _shift(workspace, encoder, ids))[0]
+    made = stored(_folder(workspace), name, shape, lambda: _shift(workspace, encoder, ids))
+    return np.asarray(share * made[0], dtype=np.float32)
 
 
 def _shift(workspace: Workspace, encoder: Encoder, ids: list[str]) -> Matrix:
@@ -283,7 +284,7 @@ def _shift(workspace: Workspace, encoder: Encoder, ids: list[str]) -> Matrix:
     pixels = np.stack([p.pixels for p in read_ if p.pixels is not None])
     chosen = np.repeat(np.arange(len(pixels)), VIEWS)
     made = views.shop_photos(pixels, views.studio(pixels), chosen)
-    return (encoder.pictures(made).mean(axis=0) - encoder.pictures(pixels).mean(axis=0))[None]
+    return np.asarray([encoder.pictures(made).mean(axis=0) - encoder.pictures(pixels).mean(axis=0)], dtype=np.float32)
 
 
 def _folder(workspace: Workspace) -> Path:

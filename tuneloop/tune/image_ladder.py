@@ -85,7 +85,8 @@ def choose(start: ImageMap, catalogue: Catalogue, clicks: Clicks, groups: Indice
     folds = list(_folds(clicks, groups, INNER, seed))
     found = []
     for rung in LADDER:
-        seen, unseen = [], []
+        seen: list[NDArray[Any]] = []
+        unseen: list[NDArray[Any]] = []
         for training, known, new in folds:
             made = fit(rung, start, small, clicks.some(training))
             seen.append(1 / (1 + ranks(made, small, clicks.some(known))))
@@ -107,15 +108,19 @@ def judge(
     groups: Indices,
     *,
     before: ImageMap | None = None,
+    fair: NDArray[np.bool_] | None = None,
     seed: int = 1,
 ) -> dict[str, Held]:
-    """{"seen": ..., "unseen": ...}: what climbing brings, cross-fitted. before: what it is compared with (`start`)."""
+    """{"seen": ..., "unseen": ...}: what climbing brings, cross-fitted.
+
+    before: what it is compared with (`start`); fair: (n,) photos that `before` did not learn from (all).
+    """
     parts: dict[str, list[tuple[Any, ...]]] = {"seen": [], "unseen": []}
     for training, known, new in _folds(clicks, groups, OUTER, seed):
         taught = clicks.some(training)
         made = fit(choose(start, catalogue, taught, groups[training], seed=seed), start, catalogue, taught)
         for name, chosen in (("seen", known), ("unseen", new)):
-            asked = clicks.some(chosen)
+            asked = clicks.some(chosen if fair is None else chosen[fair[chosen]])
             old = ranks(before or start, catalogue, asked)
             score = product_scores(made, catalogue, asked.queries)
             rows = np.arange(len(asked.right))
@@ -153,6 +158,8 @@ def threshold(known: Matrix, unknown: Matrix) -> tuple[float, float, float]:
     that the share of known photos kept plus that of unknown ones refused is greatest (Youden's index, 1950).
     """
     cuts = np.unique(np.concatenate([known, unknown]))
+    if not len(known) or not len(unknown):
+        return -1.0, 1.0, 0.0  # nothing was measured: every photo is taken to be of something
     kept = (known[None, :] >= cuts[:, None]).mean(axis=1)
     refused = (unknown[None, :] < cuts[:, None]).mean(axis=1)
     best = int(np.argmax(kept + refused))
