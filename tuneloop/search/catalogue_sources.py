@@ -110,6 +110,8 @@ def _sqlite_rows(path: Path) -> list[dict[str, str]]:
     """In the child: the rows of the table that looks most like a catalogue, every value as text."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as rows:
+            if said := [row[0] for row in rows.execute("PRAGMA quick_check(1)") if row[0] != "ok"]:
+                raise sqlite3.DatabaseError(str(said[0])[:200])
             named = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
             tables = [row[0] for row in rows.execute(named)]
             best, most = "", 1  # an id and a name at least
