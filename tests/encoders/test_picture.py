@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tuneloop.encoders import picture
+from tuneloop.encoders import decode, picture
 from tuneloop.errors import BadInput, Damaged, Hostile, Missing, TuneloopError
 
 RED, BLUE = (220, 30, 30), (30, 30, 220)
@@ -67,7 +67,7 @@ def test_a_turned_photo_is_turned_back_and_its_place_forgotten(tmp_path: Path) -
 def test_what_is_kept_is_small_enough_to_look_at(tmp_path: Path) -> None:
     picture.read_one(halves(tmp_path / "a.jpg", (3000, 1500)), 64, keep=tmp_path / "kept.jpg")
     with Image.open(tmp_path / "kept.jpg") as kept:
-        assert max(kept.size) == picture.KEPT_SIDE
+        assert max(kept.size) == decode.KEPT_SIDE
 
 
 def test_transparent_is_white(tmp_path: Path) -> None:
@@ -160,6 +160,6 @@ def test_a_picture_that_kills_its_reader_costs_only_itself(tmp_path: Path, monke
 @given(st.binary(max_size=40))
 def test_kind_knows_three_formats_or_says_no(head: bytes) -> None:
     try:
-        assert picture.kind(head) in ("JPEG", "PNG", "WEBP")
+        assert decode.kind(head) in ("JPEG", "PNG", "WEBP")
     except BadInput as refused:
         assert refused.message and refused.fix

@@ -18,6 +18,7 @@ from sqlalchemy import insert, select
 from tuneloop.db.photo_tables import picture_vectors
 from tuneloop.encoders import picture, views
 from tuneloop.encoders.choice import Encoder
+from tuneloop.encoders.decode import MOST_BYTES
 from tuneloop.errors import BadInput, Missing, TuneloopError
 from tuneloop.progress import Progress, silent
 from tuneloop.texts import _
@@ -97,8 +98,8 @@ def load(workspace: Workspace, ids: Sequence[str], encoder: str) -> dict[str, Ma
 
 def _identify(file: Path) -> Kept:
     try:
-        if file.stat().st_size > picture.MOST_BYTES:
-            too_large = _("the picture has more than {n} MB").format(n=picture.MOST_BYTES // 10**6)
+        if file.stat().st_size > MOST_BYTES:
+            too_large = _("the picture has more than {n} MB").format(n=MOST_BYTES // 10**6)
             return Kept("", "", BadInput(too_large, fix=_("Send a smaller picture.")))
         with file.open("rb") as handle:
             return Kept(hashlib.file_digest(handle, "sha256").hexdigest(), "")
