@@ -167,7 +167,7 @@ def clicks(shop: Groceries) -> None:
 def draw(
     shop: Groceries, photos: Vectors, catalogue: Catalogue, shift: Vectors, n: int, seed: int
 ) -> tuple[dict[str, tuple[float, float, float]], bool]:
-    """{way: recall@1 of seen products, of unseen ones, processor seconds} of one draw, and whether the gate promotes."""
+    """{way: recall@1 of seen products, of unseen ones, processor seconds} of one draw; whether the gate promotes."""
     base = catalogue.vectors
     taught, unseen = simulated(shop, photos, centred(base, shift), base, n, seed)
     start = centred(base, shift, taught.queries[:50])

@@ -3,7 +3,7 @@
 The rungs: centring, correcting hubs, removing nuisance, a penalised linear map. Which one is taken is decided by
 cross-validation whose folds are products, so that a rung that forgets products without clicks does not win. What it is
 worth is measured by a second cross-validation around the first: every click is once a photo of a product that nobody
-had clicked (unseen), and mostly once a photo of a clicked product from another session (seen). Groups, that is
+had clicked (unseen), and once a photo of a clicked product from another session (seen). Groups, that is
 near-duplicates and photos of one sitting, never stand on both sides.
 """
 
@@ -34,10 +34,7 @@ class Rung:
 
 LADDER = (
     Rung("centring"),
-    Rung("hubs", hub=0.5),
-    Rung("nuisance", nuisance=0.3, hub=0.25),
     Rung("nuisance", nuisance=0.3, hub=0.5),
-    Rung("nuisance", nuisance=1.0, hub=0.25),
     Rung("nuisance", nuisance=1.0, hub=0.5),
     Rung("map", penalty=0.3, hub=0.5),
     Rung("map", penalty=0.1, hub=0.5),
@@ -116,19 +113,17 @@ def judge(
     before: what it is compared with (`start`); fair: (n,) photos that `before` did not learn from (all).
     """
     parts: dict[str, list[tuple[Any, ...]]] = {"seen": [], "unseen": []}
-    for training, known, new in _folds(clicks, groups, OUTER, seed):
+    for name, training, chosen in _halves(clicks, groups, seed):
         taught = clicks.some(training)
         made = fit(choose(start, catalogue, taught, groups[training], seed=seed), start, catalogue, taught)
-        for name, chosen in (("seen", known), ("unseen", new)):
-            asked = clicks.some(chosen if fair is None else chosen[fair[chosen]])
-            old = ranks(before or start, catalogue, asked)
-            score = product_scores(made, catalogue, asked.queries)
-            rows = np.arange(len(asked.right))
-            own = score[rows, asked.right]
-            best = score.max(axis=1) if len(rows) else own
-            score[rows, asked.right] = -np.inf
-            other = score.max(axis=1) if len(rows) else own
-            parts[name].append((asked.right, old, (score > own[:, None]).sum(axis=1), best, other))
+        asked = clicks.some(chosen if fair is None else chosen[fair[chosen]])
+        old = ranks(before or start, catalogue, asked)
+        score = product_scores(made, catalogue, asked.queries)
+        rows = np.arange(len(asked.right))
+        own, best = score[rows, asked.right], score.max(axis=1)
+        after = (score > own[:, None]).sum(axis=1)
+        score[rows, asked.right] = -np.inf
+        parts[name].append((asked.right, old, after, best, score.max(axis=1)))
     return {
         name: Held(*(np.concatenate(column) for column in zip(*found, strict=True))) for name, found in parts.items()
     }
@@ -165,20 +160,37 @@ def threshold(known: Matrix, unknown: Matrix) -> tuple[float, float, float]:
 
 def _folds(clicks: Clicks, groups: Indices, count: int, seed: int) -> Iterator[tuple[Indices, Indices, Indices]]:
     """(training, seen, unseen) indices, `count` times; clicks that know no right product only ever train."""
-    rng = np.random.default_rng(seed)
-    known = clicks.right >= 0
-    products = np.unique(clicks.right[known])
-    fold_of = dict(zip(rng.permutation(products).tolist(), np.arange(len(products)) % count, strict=True))
-    fold = np.array([fold_of.get(p, -1) for p in clicks.right.tolist()])
-    names, at = np.unique(groups, return_inverse=True)
-    part = (rng.permutation(len(names)) % count)[at]
+    fold, part = _dealt(clicks, groups, count, seed)
     for k in range(count):
-        new = known & (fold == k)
-        seen = known & (fold != k) & (part == k)
+        new = fold == k
         training = ~new & (part != k) & ~np.isin(groups, groups[new])
-        taught = np.unique(clicks.right[training & known])
-        seen &= np.isin(clicks.right, taught) & ~np.isin(groups, groups[training])
-        yield np.flatnonzero(training), np.flatnonzero(seen), np.flatnonzero(new)
+        yield np.flatnonzero(training), _known_again(clicks, groups, training, (part == k) & ~new), np.flatnonzero(new)
+
+
+def _halves(clicks: Clicks, groups: Indices, seed: int) -> Iterator[tuple[str, Indices, Indices]]:
+    """(name, training, held out): unseen products and seen ones apart, so that each leaves out only a quarter."""
+    fold, part = _dealt(clicks, groups, OUTER, seed)
+    for k in range(OUTER):
+        new = fold == k
+        yield "unseen", np.flatnonzero(~new & ~np.isin(groups, groups[new])), np.flatnonzero(new)
+        training = part != k
+        yield "seen", np.flatnonzero(training), _known_again(clicks, groups, training, part == k)
+
+
+def _dealt(clicks: Clicks, groups: Indices, count: int, seed: int) -> tuple[Indices, Indices]:
+    """For each click the fold of its product (-1: not known) and the part of its group."""
+    rng = np.random.default_rng(seed)
+    products = np.unique(clicks.right[clicks.right >= 0])
+    fold_of = dict(zip(rng.permutation(products).tolist(), (np.arange(len(products)) % count).tolist(), strict=True))
+    fold = np.array([fold_of.get(p, -1) for p in clicks.right.tolist()], dtype=np.intp)
+    names, at = np.unique(groups, return_inverse=True)
+    return fold, np.asarray((rng.permutation(len(names)) % count)[at], dtype=np.intp)
+
+
+def _known_again(clicks: Clicks, groups: Indices, training: NDArray[np.bool_], held: NDArray[np.bool_]) -> Indices:
+    """Of the photos held out those of a product that training knows, and of no group that it knows."""
+    taught = np.unique(clicks.right[training & (clicks.right >= 0)])
+    return np.flatnonzero(held & np.isin(clicks.right, taught) & ~np.isin(groups, groups[training]))
 
 
 def _near(start: ImageMap, catalogue: Catalogue, clicks: Clicks) -> Indices:
