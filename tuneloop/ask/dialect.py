@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tuneloop.ask.kinds import MISSING
 from tuneloop.ask.numerals import looks_like_date, looks_like_number
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -41,7 +42,7 @@ class Dialect:
             "delimiter": self.separator,
             "quotechar": self.quote or None,
             "quoting": csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
-            "doublequote": not self.backslash,
+            "doublequote": True,  # files that write \" often write "" too
             "escapechar": "\\" if self.backslash else None,
         }
 
@@ -65,7 +66,7 @@ def dialect(text: str, *, separator: str = "", quote: str | None = None) -> Dial
 
 
 def unwrapped(line: str) -> str | None:
-    """The row inside a line that is one quoted cell: '"1,""a"""' holds '1,"a"'; None for any other line."""
+    """The row inside a line that is one quoted cell, its doubled quotes made single; None for any other line."""
     line = line.rstrip("\r\n")
     if len(line) > 2 and line[0] == line[-1] == '"':
         inner = line[1:-1]
@@ -154,7 +155,8 @@ def header(rows: Sequence[Sequence[str]], asked: int | None = None) -> Header:
         return Header((), 0, False, why="data")
     first, body = rows[start], rows[start + 1 : start + 100]
     changes, against = _kind_changes(first, body)
-    why = "kinds" if changes > against else "data" if against else "texts"
+    # A data row has hardly a word in a column of numbers; a header may well have numbers ("2010", "1110").
+    why = "kinds" if changes > 0.25 * against else "data" if against else "texts"
     if why == "data" and _years(first):
         why = "years"
     if why == "texts" and not _could_be_names(first, body):
@@ -200,7 +202,7 @@ def _kind_changes(first: Sequence[str], body: Sequence[Sequence[str]]) -> tuple[
             top = top.strip()
             if looks_like_number(top) or looks_like_date(top):
                 against += 1
-            elif top:
+            elif top and top.lower() not in MISSING:
                 changes += 1
     return changes, against
 
