@@ -16,7 +16,7 @@ from tuneloop.ask.load import Loaded, load
 from tuneloop.ask.profile import profile
 from tuneloop.ask.report import Finding, Report
 from tuneloop.ask.staging import Staged, exact, fast, understood
-from tuneloop.errors import BadInput
+from tuneloop.errors import BadInput, OutOfResources
 from tuneloop.texts import _
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ def ingest(source: Path, scratch: Path, asked: dict[str, Any]) -> dict[str, Any]
         units = {name: d.numeral.unit for name, d in loaded.decisions.items() if d.numeral}
         seen = profile(connection, "t", units)
         connection.execute("CHECKPOINT")
+    except duckdb.OutOfMemoryException:
+        raise OutOfResources(
+            _("the table needs more memory than loading may take ({memory})").format(memory=MEMORY),
+            fix=_("Leave out columns that nobody asks about."),
+        ) from None
     finally:
         connection.close()
     told = told_of(source, staged, loaded, time.monotonic() - started)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tuneloop.ask.dialect import Dialect, unwrapped
 
-LONGEST_ROW = 1_000_000  # characters; beyond it a quote was never closed
+LONGEST_ROW = 500_000  # characters; beyond it a quote was never closed
 MOST_LINES = 200  # of one row
 EXAMPLES = 5  # rejected rows kept for the report
 
