@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from tuneloop.ask.kinds import MISSING
 from tuneloop.ask.numerals import looks_like_date, looks_like_number
@@ -199,10 +200,9 @@ def _kind_changes(first: Sequence[str], body: Sequence[Sequence[str]]) -> tuple[
         if not below:
             continue
         if sum(looks_like_number(c) or looks_like_date(c) for c in below) >= 0.8 * len(below):
-            top = top.strip()
-            if looks_like_number(top) or looks_like_date(top):
+            if looks_like_number(top.strip()) or looks_like_date(top.strip()):
                 against += 1
-            elif top and top.lower() not in MISSING:
+            elif top.strip() and top.strip().lower() not in MISSING:
                 changes += 1
     return changes, against
 
@@ -211,7 +211,7 @@ def _years(row: Sequence[str]) -> bool:
     """A text or nothing, then years in steps of one: the header of a table with a column per year."""
     rest = [cell.strip() for cell in row[1:] if cell.strip()]
     years = [int(cell) for cell in rest if re.fullmatch(r"(19|20)\d\d", cell)]
-    steps = {b - a for a, b in zip(years, years[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(years)}
     return len(years) >= 2 and len(years) >= 0.8 * len(rest) and steps in ({1}, {-1})
 
 

@@ -141,7 +141,7 @@ def told_of(source: Path, staged: Staged, loaded: Loaded, seconds: float) -> Rep
         examples=tuple(count.examples),
         padded=count.padded,
         unread=unread,
-        found=tuple([*staged.found, *_written(loaded)]),
+        found=(*staged.found, *_written(loaded)),
         seconds=round(seconds, 3),
         reader=staged.reader,
     )
@@ -150,9 +150,15 @@ def told_of(source: Path, staged: Staged, loaded: Loaded, seconds: float) -> Rep
 def _written(loaded: Loaded) -> list[Finding]:
     """What the columns tell of decimal mark and order of dates."""
     made = []
-    comma = [n for n, d in loaded.decisions.items() if d.numeral and d.numeral.style in ("comma", "blank comma", "point comma")]
+    comma = [
+        n
+        for n, d in loaded.decisions.items()
+        if d.numeral and d.numeral.style in ("comma", "blank comma", "point comma")
+    ]
     point = [n for n, d in loaded.decisions.items() if d.numeral and n not in comma and not d.numeral.whole]
-    thousands = [n for n, d in loaded.decisions.items() if d.numeral and d.numeral.style == "comma point" and d.numeral.whole]
+    thousands = [
+        n for n, d in loaded.decisions.items() if d.numeral and d.numeral.style == "comma point" and d.numeral.whole
+    ]
     for value, names in ((",", comma), (".", [*point, *thousands])):
         if names:
             unsure = [n for n in names if (d := loaded.decisions[n].numeral) and d.ambiguous]

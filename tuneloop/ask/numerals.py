@@ -172,11 +172,12 @@ def _affixes(cell: str) -> tuple[str, str]:
 
 def numeral_sql(how: Numeral, cell: str) -> str:
     """SQL that reads the trimmed text `cell` (an SQL expression) as BIGINT or DOUBLE; NULL where it cannot."""
-    kind = "BIGINT" if how.whole else "DOUBLE"
     if how.style == "plain" and not (how.affixes or how.scaled or how.signs):
-        # TRY_CAST rounds "1.5" to a BIGINT and takes "nan", "inf", "1_000" and "0x1f": none of these is such a number.
-        odd = "_xXnNpP." if how.whole else "_xXnN"
-        return f"CASE WHEN translate({cell}, '{odd}', '') = {cell} THEN TRY_CAST({cell} AS {kind}) END"
+        if how.whole:  # TRY_CAST rounds "1.5" to 2 where it must be counted as unread
+            return f"CASE WHEN contains({cell}, '.') THEN NULL ELSE TRY_CAST({cell} AS BIGINT) END"
+        # "nan" and "inf" are no numbers to add up.
+        return f"CASE WHEN TRY_CAST({cell} AS DOUBLE) BETWEEN -1.7e308 AND 1.7e308 THEN TRY_CAST({cell} AS DOUBLE) END"
+    kind = "BIGINT" if how.whole else "DOUBLE"
     bare = f"lower({cell})"
     scale = ""
     if how.scaled:
@@ -188,7 +189,8 @@ def numeral_sql(how: Numeral, cell: str) -> str:
         scale = f" * (CASE {cases} ELSE 1 END)"
     if how.affixes:
         either = "|".join(
-            re.escape(affix).replace("\\ ", "\\s+").replace("'", "''") for affix in sorted(how.affixes, key=lambda a: -len(a))
+            re.escape(affix).replace("\\ ", "\\s+").replace("'", "''")
+            for affix in sorted(how.affixes, key=lambda a: -len(a))
         )
         bare = f"regexp_replace({bare}, '\\s*({either})\\s*', '')"
     if how.signs:
@@ -206,5 +208,7 @@ def numeral_sql(how: Numeral, cell: str) -> str:
     }[how.style]
     read = f"TRY_CAST(replace({figures}, ' ', '') AS {kind})"
     if how.whole:  # a later cell with a fraction must be counted as unread, not rounded
-        read = f"CASE WHEN contains({figures}, '.') AND NOT regexp_matches({figures}, '\\.0*$') THEN NULL ELSE {read} END"
+        read = (
+            f"CASE WHEN contains({figures}, '.') AND NOT regexp_matches({figures}, '\\.0*$') THEN NULL ELSE {read} END"
+        )
     return f"CASE WHEN regexp_full_match({bare}, '{number}') THEN {read} END{scale}"

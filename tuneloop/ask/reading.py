@@ -154,10 +154,8 @@ def rows(
             count.reject(line, "quote" if cells is None else reason, text)
         else:
             count.loaded += 1
-            if len(cells) < width:
-                count.padded += 1
-                cells += [""] * (width - len(cells))
-            yield cells[:width]
+            count.padded += len(cells) < width
+            yield (cells + [""] * (width - len(cells)))[:width]
 
 
 _NOT_TEXT = re.compile("[\udc80-\udcff\ufffd]")

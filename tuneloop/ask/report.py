@@ -78,7 +78,7 @@ def reasons() -> dict[str, str]:
 
 
 def sum_of_rows(report: Report) -> str:
-    """"1,951 lines = 1 header + 1,950 loaded": nothing is lost without a reason."""
+    """ "1,951 lines = 1 header + 1,950 loaded": nothing is lost without a reason."""
     parts = [
         (report.above, _("above the header")),
         (report.header, _("header")),

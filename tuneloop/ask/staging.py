@@ -130,10 +130,11 @@ def _batches(found: Iterable[Sequence[str]], size: int) -> Iterator[list[Sequenc
 def _read_csv(path: Path, width: int, how: Dialect, skip: int) -> str:
     """DuckDB's reader with nothing left for it to guess: it drops rows silently when it guesses wrong."""
     columns = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
+    quote, mark = literal(how.quote), literal(how.separator)
     return (
-        f"read_csv({literal(str(path))}, auto_detect = false, header = false, skip = {skip}, delim = {literal(how.separator)},"
-        f" quote = {literal(how.quote)}, escape = {literal(how.quote)}, columns = {{{columns}}}, nullstr = '',"
-        f" max_line_size = {MOST_BYTES}, buffer_size = {4 * MOST_BYTES}, strict_mode = true, null_padding = false, ignore_errors = false)"
+        f"read_csv({literal(str(path))}, auto_detect = false, header = false, skip = {skip}, delim = {mark},"
+        f" quote = {quote}, escape = {quote}, columns = {{{columns}}}, nullstr = '', max_line_size = {MOST_BYTES},"
+        f" buffer_size = {4 * MOST_BYTES}, strict_mode = true, null_padding = false, ignore_errors = false)"
     )
 
 
