@@ -208,18 +208,22 @@ def _kind_changes(first: Sequence[str], body: Sequence[Sequence[str]]) -> tuple[
 
 
 def _years(row: Sequence[str]) -> bool:
-    """A text or nothing, then years in steps of one: the header of a table with a column per year."""
+    """A text or nothing, then years that rise or fall: the header of a table with a column per year."""
     rest = [cell.strip() for cell in row[1:] if cell.strip()]
+    if row[0].strip().isdigit():
+        return False
     years = [int(cell) for cell in rest if re.fullmatch(r"(19|20)\d\d", cell)]
-    steps = {b - a for a, b in pairwise(years)}
-    return len(years) >= 2 and len(years) >= 0.8 * len(rest) and steps in ({1}, {-1})
+    steps = [b - a for a, b in pairwise(years)]
+    one_way = all(step > 0 for step in steps) or all(step < 0 for step in steps)
+    return len(years) >= 2 and len(years) >= 0.8 * len(rest) and one_way
 
 
 def _could_be_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
     """Among texts only: names are filled, different, short, and do not come again in their column."""
     names = [cell.strip() for cell in first]
-    if not all(names[: len(names) - 1] or names) or len(set(names)) < len(names):
+    # One may be nameless: the numbers of the rows, or the end of each line.
+    if names.count("") > 1 or len(set(names)) < len(names):
         return False
     if any(len(name) > 100 for name in names):
         return False
-    return not any(n < len(row) and row[n].strip() == name for n, name in enumerate(names) for row in body)
+    return not any(name and n < len(row) and row[n].strip() == name for n, name in enumerate(names) for row in body)

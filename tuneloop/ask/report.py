@@ -124,7 +124,7 @@ def sentence(finding: Finding) -> str:
         "wrapped": _("each row is one quoted cell with a row inside"),
         "kinds": _("{changes} columns hold numbers or dates under a word"),
         "texts": _("its words are different and do not come again below"),
-        "years": _("years in steps of one"),
+        "years": _("its cells are years in order"),
         "data": _("its first row is like the others; columns are numbered"),
         "columns": _("seen in {columns}"),
         "guess": _("a guess: no cell of {columns} tells; say which with --dates or --decimal"),
