@@ -87,7 +87,7 @@ def _proved(connection: DuckDBPyConnection, staged: Staged, source: Path, asked:
         return None
     count = staged.count
     count.lines = count_lines(source)
-    count.loaded = loaded.rows + loaded.empty
+    count.loaded = loaded.rows + sum(loaded.taken_out.values())
     if not count.adds_up():
         count.continued = line_ends_in(connection, "t", staged.names)
         count.blank = blank_lines(source) if count.lines > count.loaded + count.continued else 0
@@ -98,12 +98,11 @@ def _proved(connection: DuckDBPyConnection, staged: Staged, source: Path, asked:
 
 
 def _account(staged: Staged, loaded: Loaded) -> None:
-    """Move rows without any cell from the loaded to the rejected."""
-    if loaded.rows + loaded.empty != staged.count.loaded:
+    """Move rows that turned out to be none from the loaded to the rejected."""
+    if loaded.rows + sum(loaded.taken_out.values()) != staged.count.loaded:
         raise AssertionError("DuckDB read another number of rows than were written for it")
     staged.count.loaded = loaded.rows
-    if loaded.empty:
-        staged.count.rejected["no cells"] += loaded.empty
+    staged.count.rejected.update(loaded.taken_out)
 
 
 def _refuse_misfit(staged: Staged) -> None:

@@ -36,6 +36,7 @@ class Staged:
     found: list[Finding] = field(default_factory=list)
     reader: str = "exact"
     comma_country: bool = False  # semicolons or Cyrillic names: decimal comma and day first where nothing tells
+    header: tuple[str, ...] = ()  # its cells as they are in the file, to find it again further down
     given: tuple[str, ...] = ()  # DuckDB types of columns that are not text (Parquet)
 
 
@@ -141,7 +142,8 @@ def _read_csv(path: Path, width: int, how: Dialect, skip: int) -> str:
 def _staged(source: Text, relation: str, count: Count, reader: str) -> Staged:
     comma_country = source.how.separator == ";" or source.cyrillic
     names = source.header.names
-    return Staged("text", names, relation, count, _findings(source), reader, comma_country)
+    cells = source.header.cells if source.header.present else ()
+    return Staged("text", names, relation, count, _findings(source), reader, comma_country, cells)
 
 
 def _preamble(lines: Sequence[str]) -> int:
