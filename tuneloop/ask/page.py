@@ -27,7 +27,11 @@ MOST_RELATED = 12  # columns of numbers in the table of correlations
 def render(table: Table) -> str:
     """The whole page. Runs about two queries a column in the table's sandbox."""
     found = facts(table)
-    plots = [_section(c.name, _about(c), _plot(table, c, found)) for c in table.profile.columns[:MOST_PLOTS]]
+    # Bars of values fit into half of the page, histograms and lines do not.
+    plots = [
+        _section(c.name, _about(c), _plot(table, c, found), wide=c.kind in ("number", "date"))
+        for c in table.profile.columns[:MOST_PLOTS]
+    ]
     related = _related(table, found)
     sections = [
         _section(_("From the file to the table"), _("Every row is accounted for."), _rows(table), wide=False),
@@ -208,4 +212,5 @@ def _footer(table: Table) -> str:
 
 
 def _section(title: str, hint: str, body: str, *, wide: bool = False) -> str:
-    return f'<section class="{"wide" if wide else ""}"><h2>{esc(title)}</h2><p class="hint">{esc(hint)}</p>{body}</section>'
+    text = f'<h2>{esc(title)}</h2><p class="hint">{esc(hint)}</p>{body}'
+    return f'<section class="{"wide" if wide else ""}">{text}</section>'
