@@ -90,5 +90,5 @@ def test_lines_are_counted_without_reading_rows(raw: bytes) -> None:
         file.write(raw)
         file.flush()
         lines = raw.split(b"\n")[:-1] + ([raw.split(b"\n")[-1]] if raw.split(b"\n")[-1] else [])
-        assert count_lines(Path(file.name)) == len(lines)
+        assert count_lines(Path(file.name)) == (len(lines), b"\x00" in raw)
         assert blank_lines(Path(file.name)) == sum(not line for line in lines)

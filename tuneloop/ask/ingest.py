@@ -78,6 +78,7 @@ def _loaded(
     size = size_of(source)
     staged = _staged(connection, source, kind, scratch, asked, quick=True)
     if staged.reader == "fast" and (loaded := _proved(connection, staged, asked, size)):
+        _refuse_misfit(staged)
         return staged, loaded
     if staged.reader == "fast":
         staged = _staged(connection, source, kind, scratch, asked, quick=False)
@@ -157,7 +158,10 @@ def _proved(connection: DuckDBPyConnection, staged: Staged, asked: dict[str, Any
     except duckdb.Error:  # a row too short, a stray quote, bytes that are no UTF-8: the exact reader tells which
         return None
     count = staged.count
-    count.lines = sum(count_lines(file) for file in staged.files)
+    lines = [count_lines(file) for file in staged.files]
+    if any(zero for _lines, zero in lines):  # DuckDB loads zero bytes, and later no query finds such a cell
+        return None
+    count.lines = sum(n for n, _zero in lines)
     count.loaded = loaded.rows + sum(loaded.taken_out.values())
     if not count.adds_up():
         count.continued = line_ends_in(connection, "t", staged.names)

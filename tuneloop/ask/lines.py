@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 CHUNK = 4 << 20  # bytes read at once
 
 
-def count_lines(path: Path) -> int:
-    """Line ends, and one more for a last line without one."""
-    lines, last = 0, b"\n"
+def count_lines(path: Path) -> tuple[int, bool]:
+    """(line ends, and one more for a last line without one; whether there is a zero byte)."""
+    lines, last, zero = 0, b"\n", False
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             lines += chunk.count(b"\n")
             last = chunk[-1:]
-    return lines + (last != b"\n")
+            zero = zero or b"\x00" in chunk
+    return lines + (last != b"\n"), zero
 
 
 def blank_lines(path: Path) -> int:
