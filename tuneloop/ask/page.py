@@ -13,11 +13,12 @@ from tuneloop.ask.columns import Column
 from tuneloop.ask.facts import Facts, askable, facts, looks_like_id, warnings
 from tuneloop.ask.report import sentence, subject, sum_of_rows
 from tuneloop.ask.table import Table
-from tuneloop.collect import report as frame
+from tuneloop.collect import plots as frame
 from tuneloop.collect.plots import area, bars, columns, esc, heat, number, percent
 from tuneloop.errors import TuneloopError
 from tuneloop.texts import _, language
 
+TEMPLATE = Path(frame.__file__).parent / "report.html"  # the dataset report's page
 BINS = 16
 TOP = 10  # values shown of a text
 MOST_PLOTS = 60  # columns with a plot; wider tables show the first
@@ -46,7 +47,7 @@ def render(table: Table) -> str:
         *plots,
     ]
     body = _header(table, found) + f'<div class="grid2">{"".join(sections)}</div>' + _footer(table)
-    template = Template(frame.TEMPLATE.read_text(encoding="utf-8"))
+    template = Template(TEMPLATE.read_text(encoding="utf-8"))
     return template.substitute(lang=language(), title=esc(f"{table.path.name} — tuneloop"), body=body)
 
 
