@@ -1,0 +1,284 @@
+"""Which columns and cells a question names: by the words themselves, synonyms in two languages, sound, and typos.
+
+Strength of a word's match: 1.0 the same word in any form, 0.9 a synonym, 0.8 the same sound in other letters, 0.75
+after one or two typing errors. A column of several words is named the more, the more of its rarer words are said.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tuneloop.ask import lexicon
+from tuneloop.ask.columns import Column, Profile
+from tuneloop.ask.words import Token, distance, forms, inflections, is_cyrillic, name_tokens, skeleton, tokens
+
+SAME, SYNONYM, SOUND, TYPO = 1.0, 0.9, 0.8, 0.75
+LEAST_NAMED = 0.3  # a third of a column's name, weighted by rarity, is the least that may stand for it
+MOST_CELL_WORDS = 12  # longer cells are prose; nobody names them in a question word by word
+UNITS = frozenset(
+    "usd eur rub gbp mm cm m km ft in g kg lb lbs mg ml l mph kmh s sec min h hr hrs pct percent prc mln bln thousand "
+    "руб рубль тыс млн млрд мм см м км г кг мл л шт чел долл га кв".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A column or a cell that some tokens of the question name. `cell` is None for the column itself."""
+
+    column: Column
+    cell: str | None
+    places: frozenset[int]
+    score: float
+    rivals: tuple[str, ...] = ()  # other columns that fit these words as well
+    whole: bool = True  # False when the words are only a part of the cell
+
+    @property
+    def start(self) -> int:
+        return min(self.places)
+
+    @property
+    def end(self) -> int:
+        return max(self.places) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    keys: frozenset[str]
+    meanings: frozenset[str]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Index:
+    """The words of one table: of each column's name, and where each word of a cell occurs."""
+
+    profile: Profile
+    names: tuple[tuple[_Word, ...], ...]
+    cells: dict[str, list[tuple[int, int, int]]]  # key or "#concept" -> (column, cell, word in the cell)
+    lengths: dict[tuple[int, int], int]  # content words of a cell
+    sounds: dict[str, list[str]]  # skeleton -> keys of cells and names written in that way
+
+
+@lru_cache(maxsize=8)
+def index(profile: Profile) -> Index:
+    """Words of the columns and of the cells kept in the profile; made once per table."""
+    named = [_name_words(column) for column in profile.columns]
+    counts: dict[str, int] = defaultdict(int)
+    for words in named:
+        for key in {key for word in words for key in word.keys}:
+            counts[key] += 1
+    names = tuple(
+        tuple(_Word(w.keys, w.meanings, w.weight / max(counts[k] for k in w.keys)) for w in words) for words in named
+    )
+    cells: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
+    lengths: dict[tuple[int, int], int] = {}
+    sounds: dict[str, set[str]] = defaultdict(set)
+    for c, column in enumerate(profile.columns):
+        for v, cell in enumerate(column.values):
+            words = [t for t in tokens(cell) if t.kind != "sign"][: MOST_CELL_WORDS + 1]
+            if not words or len(words) > MOST_CELL_WORDS:
+                continue
+            lengths[c, v] = len(words)
+            for w, (token, meanings) in enumerate(zip(words, lexicon.concepts(words), strict=True)):
+                for key in (*token.keys, *(f"#{meaning}" for meaning in meanings)):
+                    cells[key].append((c, v, w))
+                if token.kind == "word" and len(token.text) > 2:
+                    sounds[skeleton(token.text)].add(token.text)
+    return Index(profile, names, dict(cells), lengths, {k: sorted(v) for k, v in sounds.items()})
+
+
+def _name_words(column: Column) -> list[_Word]:
+    found = [t for t in name_tokens(column.name) if t.kind != "sign"]
+    words = []
+    for token, meanings in zip(found, lexicon.concepts(found), strict=True):
+        light = token.text in UNITS or (len(found) > 1 and token.text in ("of", "the", "id", "no", "и", "в", "по", "на"))
+        words.append(_Word(token.keys, meanings, 0.15 if light and len(found) > 1 else 1.0))
+    return words
+
+
+def links(question: Sequence[Token], profile: Profile) -> list[Mention]:
+    """The columns and cells named, best reading first where they share words; mentions may overlap."""
+    table = index(profile)
+    meanings = lexicon.concepts(question)
+    return _cells(question, meanings, table) + _columns(question, meanings, table)
+
+
+def _columns(question: Sequence[Token], meanings: Sequence[frozenset[str]], table: Index) -> list[Mention]:
+    found = []
+    for column, words in zip(table.profile.columns, table.names, strict=True):
+        hits = {}
+        for i, token in enumerate(question):
+            if token.kind == "sign" or (token.kind == "number" and not any(token.text in w.keys for w in words)):
+                continue
+            best = max(((_match(token, meanings[i], word), w) for w, word in enumerate(words)), default=(0.0, 0))
+            if best[0]:
+                hits[i] = best
+        for run in _runs(sorted(hits), question):
+            found += _named(column, words, {i: hits[i] for i in run})
+    return found
+
+
+def _match(token: Token, meanings: frozenset[str], word: _Word) -> float:
+    if not token.keys.isdisjoint(word.keys):
+        return SAME
+    if len(token.text) > 1 and not meanings.isdisjoint(word.meanings):
+        return SYNONYM
+    if len(token.text) > 3 and any(
+        is_cyrillic(token.text) != is_cyrillic(key) and _sounds_alike(token, key) for key in word.keys if len(key) > 3
+    ):
+        return SOUND
+    return 0.0
+
+
+def _runs(places: list[int], question: Sequence[Token]) -> Iterable[list[int]]:
+    """Neighbouring places; one or two words without meaning may stand between ("the length of the bill")."""
+    run: list[int] = []
+    for i in places:
+        if run and not (i - run[-1] <= 3 and all(_joins(question[j]) for j in range(run[-1] + 1, i))):
+            yield run
+            run = []
+        run.append(i)
+    if run:
+        yield run
+
+
+def _joins(token: Token) -> bool:
+    return token.text in ("of", "the", "a", "in", "на", "в", "к", "по", "-", "/", "за", "у", "из", "для", "s", "per")
+
+
+def _named(column: Column, words: Sequence[_Word], hits: dict[int, tuple[float, int]]) -> list[Mention]:
+    whole = sum(word.weight for word in words) or 1.0
+    best: dict[int, float] = {}
+    for strength, w in hits.values():
+        best[w] = max(best.get(w, 0.0), strength)
+    if all(words[w].weight < 0.3 * max(x.weight for x in words) for w in best):
+        return []  # only the unit or an article
+    score = sum(strength * words[w].weight for w, strength in best.items()) / whole
+    if len(words) > 1 and len(best) == len(words) - sum(x.weight <= 0.15 for x in words):
+        score = max(score, min(best.values()))
+    return [Mention(column, None, frozenset(hits), score)] if score >= LEAST_NAMED else []
+
+
+def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table: Index) -> list[Mention]:
+    """Cells all of whose words stand in one run of the question, or one distinctive word of a longer cell."""
+    hits: dict[tuple[int, int], dict[int, tuple[float, int]]] = defaultdict(dict)
+    for i, token in enumerate(question):
+        if token.kind == "quote":
+            for j, part in enumerate(tokens(token.raw)):
+                _note(hits, i + j / 100, part, frozenset(), table)
+        elif token.kind != "sign":
+            _note(hits, i, token, meanings[i], table)
+    found = []
+    for (c, v), by_place in hits.items():
+        column, length = table.profile.columns[c], table.lengths[c, v]
+        for run in _cell_runs(sorted(by_place)):
+            covered: dict[int, float] = {}
+            for i in run:
+                strength, w = by_place[i]
+                covered[w] = max(covered.get(w, 0.0), strength)
+            score = sum(covered.values()) / length
+            if len(covered) < length and min(covered.values()) == SYNONYM and _phrase_covers(run, meanings, column, v):
+                score, covered = SYNONYM, dict.fromkeys(range(length), SYNONYM)
+            places = frozenset(int(i) for i in run)
+            if len(covered) == length:
+                found.append(Mention(column, column.values[v], places, score))
+            elif _distinctive(run, question, score, length):
+                found.append(Mention(column, column.values[v], places, 0.75 * score + 0.1, whole=False))
+    return found
+
+
+def _note(hits, place, token, meanings, table) -> None:  # type: ignore[no-untyped-def]
+    for key in token.keys:
+        for c, v, w in table.cells.get(key, ()):
+            hits[c, v][place] = max(hits[c, v].get(place, (0.0, w)), (SAME, w))
+    if len(token.text) > 1:
+        for meaning in meanings:
+            for c, v, w in table.cells.get(f"#{meaning}", ()):
+                if place not in hits[c, v]:
+                    hits[c, v][place] = (SYNONYM, w)
+    if len(token.text) > 3 and token.kind == "word":
+        for key in _sound_keys(token.text, table):
+            for c, v, w in table.cells.get(key, ()):
+                if place not in hits[c, v]:
+                    hits[c, v][place] = (SOUND, w)
+
+
+def _phrase_covers(run: Sequence[float], meanings: Sequence[frozenset[str]], column: Column, v: int) -> bool:
+    """Whether a synonym of the whole cell was said in fewer words ("криптовалюта", "копирайтинг")."""
+    said = frozenset.intersection(*(meanings[int(i)] for i in run))
+    cell = lexicon.concepts([t for t in tokens(column.values[v]) if t.kind != "sign"])
+    return bool(cell) and not said.isdisjoint(frozenset.intersection(*cell))
+
+
+def _cell_runs(places: list[float]) -> Iterable[list[float]]:
+    run: list[float] = []
+    for i in places:
+        if run and i - run[-1] > 2:
+            yield run
+            run = []
+        run.append(i)
+    if run:
+        yield run
+
+
+def _distinctive(run: Sequence[float], question: Sequence[Token], score: float, length: int) -> bool:
+    """A part of a cell counts when it is at least half of it, or a name of five letters and more."""
+    said = [question[int(i)] for i in run]
+    if all(lexicon.is_filler(t) or len(t.text) < 3 or t.kind == "number" for t in said):
+        return False
+    return score >= 0.5 or (length <= 6 and any(t.raw[:1].isupper() or len(t.text) > 4 for t in said))
+
+
+def _sounds_alike(token: Token, key: str) -> bool:
+    return any(_close(skeleton(form), skeleton(key)) for form in token.keys)
+
+
+def _close(a: str, b: str) -> bool:
+    if a[:1] != b[:1]:
+        return False
+    longest = max(len(a), len(b))
+    return distance(a, b, 2) <= (0 if longest < 4 else 1 if longest < 8 else 2)
+
+
+def _sound_keys(word: str, table: Index) -> list[str]:
+    """Words of the cells in the other script that sound like this one."""
+    here = is_cyrillic(word)
+    found = []
+    wanted = {skeleton(form) for form in forms(word)}
+    for sound, keys in table.sounds.items():
+        other = [key for key in keys if is_cyrillic(key) != here]
+        if other and any(_close(w, sound) for w in wanted):
+            found += other
+    return found
+
+
+def corrected(question: Sequence[Token], profile: Profile, taken: frozenset[int]) -> list[Token]:
+    """The question with typing errors mended: words that mean nothing here but are one or two letters from one that does."""
+    table = index(profile)
+    words = {key for name in table.names for word in name for key in word.keys}
+    words |= {key for key in table.cells if not key.startswith("#") and key.isalpha()}
+    meanings = {m for name in table.names for word in name for m in word.meanings}
+    meanings |= {key[1:] for key in table.cells if key.startswith("#")}
+    words |= {word for meaning in meanings for word in lexicon.lexicon_words(meaning)} | lexicon.vocabulary()
+    return [
+        token
+        if i in taken or token.kind != "word" or len(token.text) < 4 or lexicon.known_word(token.text)
+        else _mended(token, words)
+        for i, token in enumerate(question)
+    ]
+
+
+def _mended(token: Token, words: Iterable[str]) -> Token:
+    text = token.text
+    most = 1 if len(text) < 8 else 2
+    best: tuple[int, str] | None = None
+    for word in words:
+        if word[:1] != text[:1] or abs(len(word) - len(text)) > 4 or len(word) < 4 or word.isdigit():
+            continue
+        near = min((distance(text, form, most) for form in inflections(word)), default=9)
+        if near <= most and len(text) + near > 4 and (best is None or (near, word) < best):
+            best = (near, word)
+    return Token(best[1], token.raw, "word", forms(best[1]), token.start, token.end) if best else token

@@ -1,0 +1,134 @@
+"""Read a question in Russian or English as one short SELECT over the table `t`, without a model, or abstain.
+
+Phrases become slots, slots a query record, the record SQL. How sure: every guess on the way (a synonym of half a
+column name, a mended typo, a figure not named) multiplies the sureness, and so does every word with a meaning that
+nothing in the reading accounts for. Under `ANSWERS_FROM` there is no SQL: no answer is better than a wrong one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from tuneloop.ask import lexicon
+from tuneloop.ask.columns import Profile
+from tuneloop.ask.conditions import conditions
+from tuneloop.ask.intents import decide
+from tuneloop.ask.query import Query
+from tuneloop.ask.scene import Scene, open_scene
+from tuneloop.ask.words import is_cyrillic, part_of_speech
+from tuneloop.texts import _
+
+ANSWERS_FROM = 0.5
+LONGEST = 500  # characters of a question; more is prose, not a question
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a question was understood. `sql` is None when it is refused or not understood, and `why` says so."""
+
+    question: str
+    sql: str | None
+    sure: float
+    why: str
+    intent: str
+    language: str
+    query: Query | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read(question: str, profile: Profile) -> Reading:
+    """The reading of one question against one table. Never raises on any text; runs in milliseconds."""
+    language = "ru" if is_cyrillic(question) else "en"
+    scene = open_scene(question[:LONGEST], profile)
+    if _wants_change(scene):
+        why = _("The table is only read here: nothing in it can be changed or deleted.")
+        return Reading(question, None, 1.0, why, "refuse", language)
+    found = decide(scene, conditions(scene))
+    if found is None:
+        return Reading(question, None, 0.0, can_answer(profile), "unknown", language)
+    intent, query = found
+    left = unexplained(scene)
+    sure = prod(factor for _why, factor in scene.doubts) * prod(weight for _word, weight in left)
+    notes = tuple(why for why, _factor in scene.doubts)
+    words = ", ".join(word for word, weight in left if weight < 0.9)
+    if sure < ANSWERS_FROM:
+        why = _("Nothing in the table was found for: {words}.").format(words=words) + " " if words else ""
+        return Reading(question, None, sure, why + can_answer(profile), "unknown", language, query, notes)
+    why = _("read as {intent}").format(intent=intent)
+    if notes:
+        why += "; " + "; ".join(notes)
+    if words:
+        why += "; " + _("not in the table: {words}").format(words=words)
+    return Reading(question, query.sql, round(sure, 3), why, intent, language, query, notes)
+
+
+def can_answer(profile: Profile) -> str:
+    """What may be asked of this table, in one sentence."""
+    numbers = [c.name for c in profile.columns if c.kind == "number"][:5]
+    groups = [c.name for c in profile.columns if c.kind in ("text", "bool") and c.distinct <= 50][:5]
+    return _("You can ask for counts, shares, means, tops and comparisons of: {numbers}; by: {groups}.").format(
+        numbers=", ".join(numbers) or "-", groups=", ".join(groups) or "-"
+    )
+
+
+def _wants_change(scene: Scene) -> bool:
+    """An order to change something: a verb of change at the beginning, or after "please" and the like."""
+    cue = scene.cue("change")
+    return cue is not None and all(lexicon.is_filler(scene.tokens[i]) for i in range(cue.start)) and cue.start <= 4
+
+
+def unexplained(scene: Scene) -> list[tuple[str, float]]:
+    """Words with a meaning that the reading does not account for, each with what is left of the sureness.
+
+    A noun for what a row is ("passengers") costs little, a verb little, a name or a number nearly all.
+    """
+    left: list[tuple[str, float]] = []
+    for cue in scene.cues:
+        if cue.name in _PLAIN_CUES:
+            scene.take(range(cue.start, cue.end))
+    entities = 0
+    for i, token in enumerate(scene.tokens):
+        if i in scene.taken or lexicon.is_filler(token) or len(token.text) < 2 and token.kind == "word":
+            continue
+        if token.kind != "word":
+            left.append((token.raw, 0.3))
+        elif not token.keys.isdisjoint(scene.entity) or not token.keys.isdisjoint(lexicon.person_words()):
+            continue
+        elif any(i in m.places for m in scene.mentions):
+            left.append((token.raw, 0.75))
+        elif i and token.raw[:1].isupper() and not scene.tokens[i - 1].text.endswith("."):
+            left.append((token.raw, 0.3))
+        elif _is_action(token.text):
+            left.append((token.raw, 0.92))
+        elif entities == 0 and _names_rows(scene, i):
+            entities += 1
+            left.append((token.raw, 0.9 if not _known_entity(scene) else 0.7))
+        else:
+            left.append((token.raw, 0.65))
+    return left
+
+
+_PLAIN_CUES = frozenset(
+    "count share mean sum which list when where each among than and or only max min top bottom equal exists truth".split()
+)
+
+
+def _known_entity(scene: Scene) -> bool:
+    return any(c.name.lower().endswith("id") for c in scene.profile.columns)
+
+
+def _is_action(word: str) -> bool:
+    """A verb form: pymorphy3 knows Russian ones, English ones by their ending."""
+    pos = part_of_speech(word)
+    if pos:
+        return pos in ("VERB", "INFN", "PRTF", "PRTS", "GRND", "ADVB", "PREP", "CONJ", "PRCL", "INTJ", "NPRO")
+    return word.endswith(("ing", "ed", "ly"))
+
+
+def _names_rows(scene: Scene, i: int) -> bool:
+    """The noun after "how many", "which", a figure or its measure, or the subject of the question."""
+    before = [c for c in scene.cues if c.end <= i and c.name in ("count", "share", "which", "list", "max", "min", "top", "mean", "distinct", "sum")]
+    near = any(scene.gap(c.end, i) <= 1 for c in before)
+    after_measure = any(m.end <= i and scene.gap(m.end, i) == 0 for m in scene.mentions if m.cell is None)
+    return near or after_measure

@@ -1,0 +1,204 @@
+"""What was understood of one question so far: its tokens, cues, numbers and links, and which words are accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tuneloop.ask import dates, lexicon, linking, numbers
+from tuneloop.ask.columns import Column, Profile
+from tuneloop.ask.lexicon import Cue, Measure
+from tuneloop.ask.linking import Mention
+from tuneloop.ask.words import Token, name_tokens, tokens
+
+FLAG_WORDS = frozenset("yes no true false y n t f да нет 0 1 истина ложь".split())
+# Cues whose word may as well be a column or a cell ("total", "average", "first"): a link must be exact to win.
+STRONG = frozenset(
+    "count share mean median sum max min mode rare gt ge lt le between each others howmuch distribution correlation "
+    "trend percentile no distinct missing which when list top bottom half among than".split()
+)
+
+
+@dataclass
+class Scene:
+    """One question against one table. `doubt` holds a reason and a factor below 1 for each thing that was guessed."""
+
+    profile: Profile
+    tokens: list[Token]
+    cues: list[Cue]
+    numbers: list[numbers.Number]
+    spans: list[dates.Span]
+    mentions: list[Mention]
+    measures: dict[int, tuple[Measure, int]]
+    opposites: list[Cue]
+    taken: set[int] = field(default_factory=set)  # tokens that are accounted for
+    spent: set[int] = field(default_factory=set)  # mentions (by position in `mentions`) already used
+    doubts: list[tuple[str, float]] = field(default_factory=list)
+
+    def take(self, places: Iterable[int]) -> None:
+        self.taken.update(places)
+
+    def doubt(self, why: str, factor: float) -> None:
+        self.doubts.append((why, factor))
+
+    def cue(self, *names: str) -> Cue | None:
+        """The first cue of one of these meanings."""
+        return next((c for c in self.cues if c.name in names), None)
+
+    def has(self, *names: str) -> bool:
+        return self.cue(*names) is not None
+
+    def use(self, mention: Mention) -> Mention:
+        """Count a mention as used, its words as accounted for, and its weakness as doubt."""
+        self.spent.add(id(mention))
+        self.take(mention.places)
+        if mention.score < 0.85:
+            factor = 0.96 if mention.score >= 0.7 else 0.9 if mention.score >= 0.45 else 0.8
+            self.doubt(f"{self.words(mention.places)} = {mention.cell or mention.column.name}", factor)
+        if mention.rivals:
+            self.doubt(f"{self.words(mention.places)}: {', '.join((mention.column.name, *mention.rivals))}", 0.6)
+        return mention
+
+    def free(self) -> list[Mention]:
+        """Mentions not used yet, from left to right."""
+        return sorted((m for m in self.mentions if id(m) not in self.spent), key=lambda m: m.start)
+
+    def words(self, places: Iterable[int]) -> str:
+        return " ".join(self.tokens[i].raw for i in sorted(places))
+
+    @cached_property
+    def entity(self) -> frozenset[str]:
+        """Words for what a row is: of the identifier column and of the table's name."""
+        found = {key for t in name_tokens(self.profile.table) for key in t.keys if len(t.text) > 2}
+        for column in self.profile.columns:
+            if is_identifier(column, self.profile):
+                found |= {key for t in name_tokens(column.name) if t.text not in ("id", "no") for key in t.keys}
+        meanings = [m for t in map(_single, found) for m in lexicon.concepts([t])[0]]
+        return frozenset(found | {w for m in meanings for w in lexicon.lexicon_words(m)})
+
+    def gap(self, first: int, last: int) -> int:
+        """Words with meaning between tokens first (included) and last (excluded)."""
+        return sum(not lexicon.is_filler(self.tokens[i]) for i in range(first, last))
+
+
+def _single(word: str) -> Token:
+    return (tokens(word) or (Token(word, word, "word", frozenset((word,))),))[0]
+
+
+def open_scene(question: str, profile: Profile) -> Scene:
+    """Find everything a question may name, and decide where two readings of the same words compete."""
+    found = list(tokens(question))
+    mentions = linking.links(found, profile)
+    taken = frozenset(i for m in mentions for i in m.places) | {i for c in lexicon.cues(found) for i in range(c.start, c.end)}
+    mended = linking.corrected(found, profile, taken)
+    changed = [i for i, (a, b) in enumerate(zip(found, mended, strict=True)) if a is not b]
+    if changed:
+        found, mentions = mended, linking.links(mended, profile)
+    cues = lexicon.cues(found)
+    scene = Scene(
+        profile, found, cues, numbers.numbers(found), dates.spans(found), [], lexicon.measures(found), lexicon.opposites(found)
+    )
+    scene.mentions = chosen(mentions, scene)
+    for i in changed:
+        scene.doubt(f"{found[i].raw} = {found[i].text}", 0.9)
+    return scene
+
+
+def chosen(mentions: list[Mention], scene: Scene) -> list[Mention]:
+    """Of mentions that share words the best one, with its rivals named; columns a cue stands for are left out."""
+    strong = {i for c in scene.cues if c.name in STRONG for i in range(c.start, c.end)}
+    candidates = [m for m in mentions if not _is_cue(m, strong, scene)]
+    candidates.sort(key=lambda m: (-_rank(m), m.column.distinct))
+    kept: list[Mention] = []
+    for mention in candidates:
+        clash = next((k for k in kept if not k.places.isdisjoint(mention.places)), None)
+        if clash is None:
+            kept.append(mention)
+    return [_with_rivals(m, candidates, kept) for m in kept]
+
+
+def _is_cue(mention: Mention, strong: set[int], scene: Scene) -> bool:
+    if not mention.places <= strong:
+        return False
+    if mention.cell is not None:
+        return mention.score < 1 or not mention.whole or len(mention.places) == 1
+    return mention.score < 1 or any(t.text in ("по", "by", "top", "first", "last", "in", "of") for t in (scene.tokens[i] for i in mention.places))
+
+
+def _rank(mention: Mention) -> float:
+    """More words first, then stronger ones; a whole cell beats a column of the same strength."""
+    return len(mention.places) * (0.4 + 0.6 * mention.score) + (0.08 if mention.cell is not None and mention.whole else 0.0)
+
+
+def _with_rivals(mention: Mention, candidates: list[Mention], kept: list[Mention]) -> Mention:
+    """Name the other columns that fit as well, unless another word of the question decides between them."""
+    rivals = [
+        c
+        for c in candidates
+        if c.column != mention.column
+        and (c.cell is None) == (mention.cell is None)
+        and c.places >= mention.places
+        and c.score > mention.score - 0.05
+    ]
+    if not rivals:
+        return mention
+    if mention.cell is not None:
+        named = [k for k in kept if k.cell is None]
+        for rival in (mention, *rivals):
+            if any(k.column == rival.column and _near(k, rival) for k in named):
+                return rival if rival is mention else Mention(rival.column, rival.cell, rival.places, rival.score, (), rival.whole)
+        if any(_same_cell(mention, r) and mention.column.distinct <= 3 for r in rivals):
+            return mention
+    names = tuple(dict.fromkeys(r.column.name for r in rivals))
+    return Mention(mention.column, mention.cell, mention.places, mention.score, names, mention.whole)
+
+
+def _same_cell(a: Mention, b: Mention) -> bool:
+    return a.column.distinct < b.column.distinct
+
+
+def _near(a: Mention, b: Mention) -> bool:
+    return max(a.start, b.start) - min(a.end, b.end) <= 3
+
+
+def is_identifier(column: Column, profile: Profile) -> bool:
+    """A column that numbers the rows: named so, and different in (nearly) every one."""
+    words = {t.text for t in name_tokens(column.name)}
+    named = bool(words & {"id", "no", "index", "uid", "guid", "номер", "ид"}) or column.name.lower().endswith("id")
+    return named and column.distinct >= 0.95 * max(profile.rows, 1)
+
+
+def is_flag(column: Column) -> bool:
+    """Yes or no in any writing: booleans, 0 and 1, "yes" and "no"."""
+    if column.kind == "bool":
+        return True
+    if column.kind == "number":
+        return column.distinct == 2 and column.low == 0 and column.high == 1
+    return 0 < len(column.values) <= 2 and all(v.lower() in FLAG_WORDS for v in column.values)
+
+
+def flag_value(column: Column, so: bool) -> float | str | bool:
+    """How this column writes yes (or no)."""
+    if column.kind == "bool":
+        return so
+    if column.kind == "number":
+        return 1.0 if so else 0.0
+    yes = ("yes", "true", "y", "t", "да", "1", "истина")
+    return next((v for v in column.values if (v.lower() in yes) == so), "yes" if so else "no")
+
+
+def has_meaning(column: Column, meaning: str) -> bool:
+    """Whether a column's name carries this concept."""
+    return any(meaning in meanings for meanings in lexicon.concepts(list(name_tokens(column.name))))
+
+
+def label_column(profile: Profile) -> Column | None:
+    """The text column that tells rows apart: a name where there is one, else the most different one."""
+    texts = [c for c in profile.columns if c.kind == "text" and c.distinct > 0.5 * max(profile.rows - c.missing, 1)]
+    named = [c for c in texts if has_meaning(c, "name") or has_meaning(c, "title")]
+    if named:
+        return named[0]
+    if texts:
+        return texts[0]
+    return next((c for c in profile.columns if is_identifier(c, profile)), None)
