@@ -98,7 +98,7 @@ def _number_before(scene: Scene, cue: Cue) -> Number | None:
 def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | None:
     """The column a number is compared with: named after it, before it, or by the adjective itself."""
     numeric = [m for m in scene.free() if m.cell is None and (m.column.kind == "number" or _takes_year(m.column, number))]
-    after = [m for m in numeric if 0 <= m.start - end <= 2 and not scene.gap(end, m.start)]
+    after = [m for m in numeric if 0 <= m.start - end <= 2 and not scene.gap(end, m.start)] or _second_reading(scene, end)
     implied = next((scene.measures[i] for i in range(max(start, 0), min(end, len(scene.tokens))) if i in scene.measures), None)
     if implied and (column := measured(scene, implied[0])) is not None:
         for mention in after:
@@ -107,7 +107,8 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
         _use_named(scene, column)
         return column
     before = [m for m in numeric if m.end <= start + 1 and start - m.end <= 5 and not _fenced(scene, m.end, start)]
-    mention = after[0] if after else before[-1] if before else None
+    around = [m for m in numeric if m.start < start and m.end >= end and start not in m.places]
+    mention = around[0] if around else after[0] if after else before[-1] if before else None
     if mention is not None and not (after and scene.has("count", "share") and not before and is_flag(mention.column)):
         return scene.use(mention).column
     if dates.is_year(f"{number.value:.0f}") and (column := year_column(scene, number.value)) is not None:
@@ -118,6 +119,20 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
         scene.doubt(f"{number.value:g}: {rest[0].column.name}", 0.8)
         return scene.use(rest[0]).column
     return None
+
+
+def _second_reading(scene: Scene, end: int) -> list[Mention]:
+    """A number before a word that was linked to a text column: the numeric column that the word fits as well."""
+    fits = [
+        m
+        for m in scene.candidates
+        if m.cell is None and m.column.kind == "number" and not m.places & scene.taken and m.start == end
+    ]
+    if not fits:
+        return []
+    best = max(fits, key=lambda m: m.score)
+    scene.spent.update(id(m) for m in scene.mentions if m.places & best.places)
+    return [best]
 
 
 def _takes_year(column: Column, number: Number) -> bool:

@@ -137,7 +137,7 @@ def _runs(places: list[int], question: Sequence[Token]) -> Iterable[list[int]]:
     """Neighbouring places; one or two words without meaning may stand between ("the length of the bill")."""
     run: list[int] = []
     for i in places:
-        if run and not (i - run[-1] <= 3 and all(_joins(question[j]) for j in range(run[-1] + 1, i))):
+        if run and not (i - run[-1] <= 4 and all(_joins(question[j]) for j in range(run[-1] + 1, i))):
             yield run
             run = []
         run.append(i)
@@ -146,7 +146,16 @@ def _runs(places: list[int], question: Sequence[Token]) -> Iterable[list[int]]:
 
 
 def _joins(token: Token) -> bool:
-    return token.text in ("of", "the", "a", "in", "на", "в", "к", "по", "-", "/", "за", "у", "из", "для", "s", "per")
+    """Words that may stand inside a name: little ones, and a comparison ("completed fewer than 100 projects")."""
+    return token.kind == "number" or token.text in _LITTLE
+
+
+_LITTLE = frozenset(
+    (
+        "of", "the", "a", "in", "на", "в", "к", "по", "-", "/", "за", "у", "из", "для", "s", "per", "more", "less", "fewer",
+        "than", "over", "under", "at", "least", "most", "менее", "более", "больше", "меньше", "чем", "свыше", "не", "до", "от",
+    )
+)  # fmt: skip
 
 
 def _named(column: Column, words: Sequence[_Word], hits: dict[int, tuple[float, int]]) -> list[Mention]:
@@ -230,6 +239,13 @@ def _distinctive(run: Sequence[float], question: Sequence[Token], score: float, 
     if all(lexicon.is_filler(t) or len(t.text) < 3 or t.kind == "number" for t in said):
         return False
     return score >= 0.5 or (length <= 6 and any(t.raw[:1].isupper() or len(t.text) > 4 for t in said))
+
+
+def same_word(token: Token, key: str) -> bool:
+    """A form of the word, or the same sound in the other script."""
+    return key in token.keys or (
+        len(key) > 3 and is_cyrillic(token.text) != is_cyrillic(key) and len(token.text) > 3 and _sounds_alike(token, key)
+    )
 
 
 def _sounds_alike(token: Token, key: str) -> bool:

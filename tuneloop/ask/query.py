@@ -203,6 +203,15 @@ def _compare(query: Query) -> str:
     )
 
 
+def _summary(query: Query) -> str:
+    """A measure by itself: its ends, quartiles and mean."""
+    if query.measure is None:
+        raise ValueError("a summary has a measure")
+    x = query.measure.sql
+    quartiles = ", ".join(f'quantile_cont({x}, {q}) AS "{name}"' for name, q in (("q1", 0.25), ("median", 0.5), ("q3", 0.75)))
+    return f'SELECT min({x}) AS "min", {quartiles}, max({x}) AS "max", avg({x}) AS "mean" FROM t{_filtered(query)}'
+
+
 def _correlation(query: Query) -> str:
     if query.measure is None or query.other is None:
         raise ValueError("a correlation has two measures")
@@ -248,6 +257,7 @@ _WRITERS = {
     "share": _share,
     "compare": _compare,
     "correlation": _correlation,
+    "summary": _summary,
     "rows": _rows,
     "neighbour": _neighbour,
     "truth": _truth,

@@ -93,7 +93,7 @@ def unexplained(scene: Scene) -> list[tuple[str, float]]:
             continue
         if token.kind != "word":
             left.append((token.raw, 0.3))
-        elif not token.keys.isdisjoint(scene.entity) or not token.keys.isdisjoint(lexicon.person_words()):
+        elif scene.names_row(token) or not token.keys.isdisjoint(lexicon.person_words()):
             continue
         elif any(i in m.places for m in scene.mentions):
             left.append((token.raw, 0.75))

@@ -33,6 +33,7 @@ class Scene:
     measures: dict[int, tuple[Measure, int]]
     opposites: list[Cue]
     taken: set[int] = field(default_factory=set)  # tokens that are accounted for
+    candidates: list[Mention] = field(default_factory=list)  # every link before one was chosen at each place
     spent: set[int] = field(default_factory=set)  # mentions (by position in `mentions`) already used
     doubts: list[tuple[str, float]] = field(default_factory=list)
 
@@ -77,6 +78,10 @@ class Scene:
         meanings = [m for t in map(_single, found) for m in lexicon.concepts([t])[0]]
         return frozenset(found | {w for m in meanings for w in lexicon.lexicon_words(m)})
 
+    def names_row(self, token: Token) -> bool:
+        """Whether a word says what a row is: "freelancers" in a table with the column Freelancer_ID."""
+        return not token.keys.isdisjoint(self.entity) or any(linking.same_word(token, key) for key in self.entity)
+
     def gap(self, first: int, last: int) -> int:
         """Words with meaning between tokens first (included) and last (excluded)."""
         return sum(not lexicon.is_filler(self.tokens[i]) for i in range(first, last))
@@ -99,7 +104,8 @@ def open_scene(question: str, profile: Profile) -> Scene:
     scene = Scene(
         profile, found, cues, numbers.numbers(found), dates.spans(found), [], lexicon.measures(found), lexicon.opposites(found)
     )
-    scene.mentions = chosen(mentions, scene)
+    scene.candidates = [m for m in mentions if not _is_entity(m, scene)]
+    scene.mentions = chosen(scene.candidates, scene)
     for i in changed:
         scene.doubt(f"{found[i].raw} = {found[i].text}", 0.9)
     return scene
@@ -124,6 +130,14 @@ def _is_cue(mention: Mention, strong: set[int], scene: Scene) -> bool:
     if mention.cell is not None:
         return mention.score < 1 or not mention.whole or len(mention.places) == 1
     return mention.score < 1 or any(t.text in ("по", "by", "top", "first", "last", "in", "of") for t in (scene.tokens[i] for i in mention.places))
+
+
+def _is_entity(mention: Mention, scene: Scene) -> bool:
+    """A cell that is also the word for a row ("Freelancer" among platforms, in a table of freelancers)."""
+    if mention.cell is None or not all(scene.names_row(t) for t in tokens(mention.cell) if t.kind == "word"):
+        return False
+    proper = mention.start > 0 and all(scene.tokens[i].raw[:1].isupper() or scene.tokens[i].kind == "quote" for i in mention.places)
+    return not proper
 
 
 def _rank(mention: Mention) -> float:
