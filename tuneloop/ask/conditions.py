@@ -20,7 +20,7 @@ _RANGE = (("от", "до"), ("с", "по"), ("с", "до"), ("со", "по"), ("
 def conditions(scene: Scene) -> list[Condition]:
     """All tests, in the order of the question; what they use is marked as taken in the scene."""
     found = _ranges(scene) + _comparisons(scene) + _to_average(scene) + _days(scene)
-    found += _missing(scene) + _cells(scene) + _equalities(scene) + _flags(scene) + _quotes(scene)
+    found += _signs(scene) + _missing(scene) + _cells(scene) + _equalities(scene) + _flags(scene) + _quotes(scene)
     found.sort(key=lambda c: c.place)
     return _merged([_turned(c, scene) for c in found], scene)
 
@@ -99,6 +99,10 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     """The column a number is compared with: named after it, before it, or by the adjective itself."""
     numeric = [m for m in scene.free() if m.cell is None and (m.column.kind == "number" or _takes_year(m.column, number))]
     after = [m for m in numeric if 0 <= m.start - end <= 2 and not scene.gap(end, m.start)] or _second_reading(scene, end)
+    timely = not scene.tokens[max(start, 0)].keys.isdisjoint(_TIMELY) or scene.tokens[max(start, 0)].text in _TIMELY
+    if timely and dates.is_year(f"{number.value:.0f}") and not number.sign and (column := year_column(scene, number.value)) is not None:
+        _use_named_near(scene, column, number)
+        return column
     implied = next((scene.measures[i] for i in range(max(start, 0), min(end, len(scene.tokens))) if i in scene.measures), None)
     if implied and (column := measured(scene, implied[0])) is not None:
         for mention in after:
@@ -119,6 +123,9 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
         scene.doubt(f"{number.value:g}: {rest[0].column.name}", 0.8)
         return scene.use(rest[0]).column
     return None
+
+
+_TIMELY = frozenset("after before since until between from prior earlier later после до с со раньше позже позднее ранее между от начиная по through past".split())
 
 
 def _second_reading(scene: Scene, end: int) -> list[Mention]:
@@ -240,6 +247,29 @@ def _days(scene: Scene) -> list[Condition]:
     return found
 
 
+def _signs(scene: Scene) -> list[Condition]:
+    """с отрицательной прибылью, with zero tolls, without tips."""
+    found = []
+    for cue in scene.cues:
+        op = {"negative": "<", "positive": ">", "zero": "=", "no": "="}.get(cue.name)
+        if op is None or cue.start in scene.taken:
+            continue
+        near = [m for m in scene.free() if m.cell is None and 0 <= m.start - cue.end <= 1 and not is_flag(m.column)]
+        if cue.name == "no":
+            near = [m for m in near if scene.tokens[cue.start].text in ("no", "без", "нет", "without") and not scene.has("missing")]
+        elif not near:
+            near = [m for m in scene.free() if m.cell is None and 0 <= cue.start - m.end <= 2]
+        if near and (cue.name == "no" or near[0].column.kind == "number"):
+            mention = scene.use(near[0])
+            scene.take(range(cue.start, cue.end))
+            zero = mention.column.kind == "number" and mention.column.low == 0
+            if cue.name == "no" and not zero:
+                found.append(Condition(mention.column, "missing", place=cue.start))
+            else:
+                found.append(Condition(mention.column, op, (0.0,), place=cue.start))
+    return found
+
+
 def _missing(scene: Scene) -> list[Condition]:
     found = []
     for cue in scene.cues:
@@ -319,34 +349,44 @@ def _flags(scene: Scene) -> list[Condition]:
         column = next((c for c in scene.profile.columns if is_flag(c) and has_meaning(c, cue.name)), None)
         if column is not None and not set(range(cue.start, cue.end)) <= scene.taken:
             for mention in [m for m in scene.free() if set(range(cue.start, cue.end)) & m.places]:
-                scene.spent.add(id(mention))
+                scene.use(mention)
             scene.take(range(cue.start, cue.end))
             found.append(Condition(column, "=", (flag_value(column, False),), place=cue.start))
     for mention in scene.free():
         grouped = any(c.name == "each" and 0 <= mention.start - c.end <= 1 for c in scene.cues)
         if mention.cell is None and is_flag(mention.column) and not grouped:
-            if any(c.column == mention.column for c in found):
-                scene.use(mention)
-                continue
             scene.use(mention)
             found.append(Condition(mention.column, "=", (flag_value(mention.column, True),), place=mention.start))
     return found
 
 
 def _quotes(scene: Scene) -> list[Condition]:
-    """A quoted cell that the profile does not keep: looked for in the text column named beside it, or the only one."""
+    """A quoted or capitalised cell that the profile does not keep: looked for in the text column named beside it."""
     found = []
-    for i, token in enumerate(scene.tokens):
-        if token.kind != "quote" or i in scene.taken:
+    more = [c for c in scene.profile.columns if c.kind == "text" and c.distinct > len(c.values)]
+    i = 0
+    while more and i < len(scene.tokens):
+        token, end = scene.tokens[i], i + 1
+        if i in scene.taken or not (token.kind == "quote" or _is_name(scene, i)):
+            i += 1
             continue
-        more = [c for c in scene.profile.columns if c.kind == "text" and c.distinct > len(c.values)]
+        while token.kind == "word" and end < len(scene.tokens) and _is_name(scene, end):
+            end += 1
         said = [m for m in scene.free() if m.cell is None and m.column in more]
         if said or len(more) == 1:
             column = scene.use(said[0]).column if said else more[0]
-            scene.take([i])
-            scene.doubt(f"«{token.raw}»: {column.name}", 0.85)
-            found.append(Condition(column, "same", (token.raw,), place=i))
+            scene.take(range(i, end))
+            text = " ".join(t.raw for t in scene.tokens[i:end])
+            scene.doubt(f"«{text}»: {column.name}", 0.85)
+            found.append(Condition(column, "same", (text,), place=i))
+        i = end
     return found
+
+
+def _is_name(scene: Scene, i: int) -> bool:
+    token = scene.tokens[i]
+    linked = any(i in m.places for m in scene.mentions)
+    return i > 0 and token.kind == "word" and token.raw[:1].isupper() and not linked and not lexicon.is_filler(token)
 
 
 def _turned(condition: Condition, scene: Scene) -> Condition:

@@ -243,6 +243,8 @@ def compare(slots: Slots) -> Query | None:
     scene = slots.scene
     others = scene.cue("others")
     cue = scene.cue("howmuch", "ratio")
+    if cue is None and others is None and not scene.has("or", "which", "count"):
+        cue = next((c for c in scene.cues if c.name in ("gt", "lt") and c.start not in scene.taken), None)
     if cue is None and others is None:
         return None
     if scene.has("share") and not slots.measures and cue is None:
@@ -327,8 +329,8 @@ def _implied_anywhere(slots: Slots) -> tuple[Column, str] | None:
 def share(slots: Slots) -> Query | None:
     """What part of the rows (or of a sum) something makes."""
     scene = slots.scene
-    cue = scene.cue("share")
-    if cue is None or cue.start in scene.taken:
+    cue = scene.cue("share") or (scene.cue("rate") if any(is_flag(c.column) for c in slots.filters) and not slots.measures else None)
+    if cue is None or (cue.start in scene.taken and cue.name == "share"):
         return None
     part_of_sum = slots.aggregate is not None and slots.aggregate.name == "sum"
     if slots.measures and not part_of_sum and not slots.filters and not slots.groups and not slots.target:
@@ -403,6 +405,7 @@ def _limit(slots: Slots) -> int:
         ahead = any(0 <= number.start - c.end <= 1 for c in slots.scene.cues if c.name in ("top", "bottom", "max", "min", "mode", "rare"))
         behind = any(0 <= c.start - number.end <= 1 for c in slots.scene.cues if c.name in ("max", "min", "mode", "rare"))
         behind = behind or any(0 <= i - number.end <= 1 for i in slots.scene.measures)
+        behind = behind or (slots.extreme is not None and 0 < slots.extreme[0].start - number.end <= 4)
         if (ahead or behind) and number.start not in slots.scene.taken and not number.ordinal and 1 <= number.value <= 1000:
             slots.scene.take(range(number.start, number.end))
             return int(number.value)
@@ -461,7 +464,7 @@ def _extreme_rows(slots: Slots, named: list[Mention | Group], texts: list[Mentio
     rows = max(scene.profile.rows, 1)
     if target is not None and target.column.kind != "number" and target.column.distinct < 0.3 * rows and not limit and not slots.filters:
         scene.use(target)
-        summed = scene.cue("sum") is not None
+        summed = scene.cue("sum") is not None or _counts(slots)
         if not summed:
             scene.doubt(f"{target.column.name}: mean({measure.name})", 0.75)
         return Query("aggregate", "sum" if summed else "mean", measure, groups=(Group(target.column),), filters=slots.all, order=order, limit=1)
@@ -475,6 +478,14 @@ def _extreme_rows(slots: Slots, named: list[Mention | Group], texts: list[Mentio
     if not show:
         return Query("rows", measure=measure, filters=slots.all, order=order, limit=limit or 1)
     return Query("rows", measure=measure, show=(*show, measure), filters=slots.all, order=order, limit=limit or 1)
+
+
+def _counts(slots: Slots) -> bool:
+    """Words for more and fewer of something countable: then a group is judged by its sum."""
+    if slots.extreme is None:
+        return False
+    words = {slots.scene.tokens[i].text for i in range(slots.extreme[0].start, slots.extreme[0].end)}
+    return not words.isdisjoint({"most", "fewest", "least", "больше", "меньше"}) and "expensive" not in words
 
 
 def percentile(slots: Slots) -> Query | None:
@@ -523,7 +534,7 @@ def trend(slots: Slots) -> Query | None:
         scene.take(range(slots.aggregate.start, slots.aggregate.end))
     if measure is None and not (scene.has("count") or slots.filters):
         return None
-    aggregate = slots.aggregate.name if slots.aggregate else "mean"
+    aggregate = slots.aggregate.name if slots.aggregate else "sum" if scene.has("count") else "mean"
     return Query("aggregate", aggregate if measure else "count", measure, groups=group_list(slots), filters=slots.all, order="group")
 
 
@@ -572,6 +583,9 @@ def aggregate(slots: Slots) -> Query | None:
         scene.take(range(counted.start, counted.end))
     groups = slots.groups or ([slots.target] if slots.target else [])
     slots.groups = [g for g in groups if g is not None]
+    listed = next((c for c in slots.filters if c.op == "in" and not c.part and len(c.values) <= 10), None)
+    if not slots.groups and listed is not None and scene.has("and") and not scene.has("or"):
+        slots.groups = [Group(listed.column)]  # the means of men and women are two figures
     having = _having(slots)
     return Query("aggregate", cue.name, measure, groups=group_list(slots), filters=slots.all, having=having, order="desc" if slots.groups else "")
 

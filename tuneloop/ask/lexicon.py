@@ -160,6 +160,12 @@ def lexicon_words(meaning: str) -> list[str]:
     return [t.text for phrase in text.split(";") for t in tokens(phrase)]
 
 
+def has_concept(word: str) -> bool:
+    """Whether some column or cell concept holds a form of this word by itself."""
+    keys = forms(word)
+    return any(len(phrase) == 1 for key in keys for phrase, _meaning in _concept_phrases().first.get(key, ()))
+
+
 def known_word(word: str) -> bool:
     """Whether the lists hold a form of this word."""
     keys = forms(word)

@@ -34,6 +34,7 @@ class Mention:
     score: float
     rivals: tuple[str, ...] = ()  # other columns that fit these words as well
     whole: bool = True  # False when the words are only a part of the cell
+    missed: int = 0  # words of the column's name that were not said
 
     @property
     def start(self) -> int:
@@ -91,7 +92,7 @@ def index(profile: Profile) -> Index:
 
 
 def _name_words(column: Column) -> list[_Word]:
-    found = [t for t in name_tokens(column.name) if t.kind != "sign"]
+    found = [part for t in name_tokens(column.name) if t.kind != "sign" for part in _compound(t)]
     words = []
     for token, meanings in zip(found, lexicon.concepts(found), strict=True):
         light = token.text in UNITS or (len(found) > 1 and token.text in ("of", "the", "id", "no", "и", "в", "по", "на"))
@@ -99,11 +100,32 @@ def _name_words(column: Column) -> list[_Word]:
     return words
 
 
+def _compound(token: Token) -> list[Token]:
+    """A name written together ("bodymass", "pclass") as its known parts; the word itself where there are none."""
+    text = token.text
+    if token.kind != "word" or len(text) < 5 or lexicon.known_word(text):
+        return [token]
+    for cut in range(1, len(text) - 2):
+        left, right = text[:cut], text[cut:]
+        if (cut == 1 and len(right) > 3 or cut > 2 and lexicon.has_concept(left)) and lexicon.has_concept(right):
+            return [Token(part, part, "word", forms(part)) for part in (left, right)]
+    return [token]
+
+
 def links(question: Sequence[Token], profile: Profile) -> list[Mention]:
     """The columns and cells named, best reading first where they share words; mentions may overlap."""
     table = index(profile)
     meanings = lexicon.concepts(question)
     return _cells(question, meanings, table) + _columns(question, meanings, table)
+
+
+@lru_cache(maxsize=4096)
+def columns_named(token: Token, column: Column) -> tuple[Mention, ...]:
+    """The column as a mention, when this one word is in its name (in any form, synonym or sound)."""
+    words = _name_words(column)
+    meanings = lexicon.concepts([token])[0]
+    best = max((_match(token, meanings, word) for word in words), default=0.0)
+    return (Mention(column, None, frozenset((0,)), best),) if best else ()
 
 
 def _columns(question: Sequence[Token], meanings: Sequence[frozenset[str]], table: Index) -> list[Mention]:
@@ -168,7 +190,8 @@ def _named(column: Column, words: Sequence[_Word], hits: dict[int, tuple[float, 
     score = sum(strength * words[w].weight for w, strength in best.items()) / whole
     if len(words) > 1 and len(best) == len(words) - sum(x.weight <= 0.15 for x in words):
         score = max(score, min(best.values()))
-    return [Mention(column, None, frozenset(hits), score)] if score >= LEAST_NAMED else []
+    missed = sum(word.weight > 0.02 for w, word in enumerate(words) if w not in best and word.weight != 0.15)
+    return [Mention(column, None, frozenset(hits), score, missed=missed)] if score >= LEAST_NAMED else []
 
 
 def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table: Index) -> list[Mention]:
@@ -194,7 +217,7 @@ def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table:
             places = frozenset(int(i) for i in run)
             if len(covered) == length:
                 found.append(Mention(column, column.values[v], places, score))
-            elif _distinctive(run, question, score, length):
+            elif _distinctive(run, question, score, length, min(covered.values())):
                 found.append(Mention(column, column.values[v], places, 0.75 * score + 0.1, whole=False))
     return found
 
@@ -233,10 +256,10 @@ def _cell_runs(places: list[float]) -> Iterable[list[float]]:
         yield run
 
 
-def _distinctive(run: Sequence[float], question: Sequence[Token], score: float, length: int) -> bool:
+def _distinctive(run: Sequence[float], question: Sequence[Token], score: float, length: int, strength: float) -> bool:
     """A part of a cell counts when it is at least half of it, or a name of five letters and more."""
     said = [question[int(i)] for i in run]
-    if all(lexicon.is_filler(t) or len(t.text) < 3 or t.kind == "number" for t in said):
+    if all(lexicon.is_filler(t) or len(t.text) < 3 or t.kind == "number" for t in said) or strength < SAME:
         return False
     return score >= 0.5 or (length <= 6 and any(t.raw[:1].isupper() or len(t.text) > 4 for t in said))
 

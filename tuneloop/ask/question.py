@@ -15,7 +15,7 @@ from tuneloop.ask.columns import Profile
 from tuneloop.ask.conditions import conditions
 from tuneloop.ask.intents import decide
 from tuneloop.ask.query import Query
-from tuneloop.ask.scene import Scene, open_scene
+from tuneloop.ask.scene import Scene, label_column, open_scene
 from tuneloop.ask.words import is_cyrillic, part_of_speech
 from tuneloop.texts import _
 
@@ -88,6 +88,7 @@ def unexplained(scene: Scene) -> list[tuple[str, float]]:
         if cue.name in _PLAIN_CUES:
             scene.take(range(cue.start, cue.end))
     entities = 0
+    labels = [label_column(scene.profile)]
     for i, token in enumerate(scene.tokens):
         if i in scene.taken or lexicon.is_filler(token) or len(token.text) < 2 and token.kind == "word":
             continue
@@ -95,17 +96,25 @@ def unexplained(scene: Scene) -> list[tuple[str, float]]:
             left.append((token.raw, 0.3))
         elif scene.names_row(token) or not token.keys.isdisjoint(lexicon.person_words()):
             continue
+        elif any(i in m.places and m.cell is None and m.column in labels for m in scene.mentions):
+            continue
         elif any(i in m.places for m in scene.mentions):
             left.append((token.raw, 0.75))
+        elif i in scene.measures:
+            left.append((token.raw, 0.4))
+        elif any(c.name == "which" and i >= c.end and scene.gap(c.end, i) == 0 for c in scene.cues) and not _is_action(token.text):
+            left.append((token.raw, 0.7 if labels[0] else 0.45))
         elif i and token.raw[:1].isupper() and not scene.tokens[i - 1].text.endswith("."):
             left.append((token.raw, 0.3))
+        elif lexicon.has_concept(token.text) and (entities or not _names_rows(scene, i)):
+            left.append((token.raw, 0.45))
         elif _is_action(token.text):
             left.append((token.raw, 0.92))
         elif entities == 0 and _names_rows(scene, i):
             entities += 1
             left.append((token.raw, 0.9 if not _known_entity(scene) else 0.7))
         else:
-            left.append((token.raw, 0.65))
+            left.append((token.raw, 0.6))
     return left
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from tuneloop.ask import dates, lexicon, linking, numbers
@@ -115,20 +115,26 @@ def chosen(mentions: list[Mention], scene: Scene) -> list[Mention]:
     """Of mentions that share words the best one, with its rivals named; columns a cue stands for are left out."""
     strong = {i for c in scene.cues if c.name in STRONG for i in range(c.start, c.end)}
     candidates = [m for m in mentions if not _is_cue(m, strong, scene)]
-    candidates.sort(key=lambda m: (-_rank(m), m.column.distinct))
+    columns = {i for m in candidates if m.cell is None for i in m.places}
+    candidates = [m for m in candidates if m.whole or not m.places & (columns | strong)]
+    candidates = [m for m in candidates if not _is_head(m, candidates, scene)]
+    candidates.sort(key=lambda m: (-_rank(m), m.missed, m.column.distinct))
     kept: list[Mention] = []
     for mention in candidates:
         clash = next((k for k in kept if not k.places.isdisjoint(mention.places)), None)
         if clash is None:
             kept.append(mention)
-    return [_with_rivals(m, candidates, kept) for m in kept]
+    return [_with_rivals(m, candidates, scene) for m in kept]
 
 
 def _is_cue(mention: Mention, strong: set[int], scene: Scene) -> bool:
     if not mention.places <= strong:
         return False
     if mention.cell is not None:
-        return mention.score < 1 or not mention.whole or len(mention.places) == 1
+        beside = {scene.tokens[i].text for i in (mention.start - 1, mention.end) if 0 <= i < len(scene.tokens)}
+        ordinal = not {k for i in mention.places for k in scene.tokens[i].keys}.isdisjoint(numbers.ORDINALS)
+        named = ordinal and any(_says(mention.column, word) for word in beside)
+        return not named and (mention.score < 1 or not mention.whole or len(mention.places) == 1)
     return mention.score < 1 or any(t.text in ("по", "by", "top", "first", "last", "in", "of") for t in (scene.tokens[i] for i in mention.places))
 
 
@@ -140,12 +146,31 @@ def _is_entity(mention: Mention, scene: Scene) -> bool:
     return not proper
 
 
+def _says(column: Column, word: str) -> bool:
+    """Whether a word names this column."""
+    return any(m.column == column for m in linking.columns_named(_single(word), column))
+
+
+HEADS = frozenset("размер величина сумма количество число уровень значение объем size amount number level value total sum quantity".split())
+
+
+def _is_head(mention: Mention, candidates: list[Mention], scene: Scene) -> bool:
+    """A general noun before the measure it belongs to: "размер чаевых" is the tip, not the column size."""
+    if mention.cell is not None or len(mention.places) != 1 or scene.tokens[mention.start].keys.isdisjoint(HEADS):
+        return False
+    return any(
+        m.cell is None and m.column != mention.column and m.column.kind == "number" and 0 <= m.start - mention.end <= 2
+        and not scene.gap(mention.end, m.start) and not m.places & mention.places
+        for m in candidates
+    )  # fmt: skip
+
+
 def _rank(mention: Mention) -> float:
-    """More words first, then stronger ones; a whole cell beats a column of the same strength."""
-    return len(mention.places) * (0.4 + 0.6 * mention.score) + (0.08 if mention.cell is not None and mention.whole else 0.0)
+    """More words first, then stronger ones; a whole cell beats a column that fits less well."""
+    return len(mention.places) * (0.4 + 0.6 * mention.score) + (0.05 if mention.cell is not None and mention.whole else 0.0) - 0.02 * mention.missed
 
 
-def _with_rivals(mention: Mention, candidates: list[Mention], kept: list[Mention]) -> Mention:
+def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> Mention:
     """Name the other columns that fit as well, unless another word of the question decides between them."""
     rivals = [
         c
@@ -154,14 +179,17 @@ def _with_rivals(mention: Mention, candidates: list[Mention], kept: list[Mention
         and (c.cell is None) == (mention.cell is None)
         and c.places >= mention.places
         and c.score > mention.score - 0.05
+        and c.missed <= mention.missed
     ]
     if not rivals:
         return mention
     if mention.cell is not None:
-        named = [k for k in kept if k.cell is None]
-        for rival in (mention, *rivals):
-            if any(k.column == rival.column and _near(k, rival) for k in named):
-                return rival if rival is mention else Mention(rival.column, rival.cell, rival.places, rival.score, (), rival.whole)
+        supported = [(len(_support(r, scene)), -i) for i, r in enumerate((mention, *rivals))]
+        best = max(supported)
+        if best[0] and [n for n, _i in supported].count(best[0]) == 1:
+            pick = (mention, *rivals)[-best[1]]
+            scene.take(_support(pick, scene))
+            return replace(pick, rivals=())
         if any(_same_cell(mention, r) and mention.column.distinct <= 3 for r in rivals):
             return mention
     names = tuple(dict.fromkeys(r.column.name for r in rivals))
@@ -172,8 +200,11 @@ def _same_cell(a: Mention, b: Mention) -> bool:
     return a.column.distinct < b.column.distinct
 
 
-def _near(a: Mention, b: Mention) -> bool:
-    return max(a.start, b.start) - min(a.end, b.end) <= 3
+def _support(mention: Mention, scene: Scene) -> set[int]:
+    """Words near a cell that name its column: "началось в Бруклине" is the borough of the pickup."""
+    near = range(max(mention.start - 5, 0), min(mention.end + 4, len(scene.tokens)))
+    places = [i for i in near if i not in mention.places and scene.tokens[i].kind == "word" and not lexicon.is_filler(scene.tokens[i])]
+    return {i for i in places if linking.columns_named(scene.tokens[i], mention.column)}
 
 
 def is_identifier(column: Column, profile: Profile) -> bool:
