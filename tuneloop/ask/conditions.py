@@ -118,6 +118,11 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     if dates.is_year(f"{number.value:.0f}") and (column := year_column(scene, number.value)) is not None:
         _use_named(scene, column)
         return column
+    if end < len(scene.tokens) and not scene.tokens[end].keys.isdisjoint(lexicon.person_words()):
+        sizes = [c for c in scene.profile.columns if c.kind == "number" and (has_meaning(c, "party_size") or has_meaning(c, "passengers"))]
+        if sizes:
+            scene.doubt(f"{scene.tokens[end].raw} = {sizes[0].name}", 0.9)
+            return sizes[0]
     rest = [m for m in numeric if not is_flag(m.column)]
     if len(rest) == 1 and not scene.has("each"):
         scene.doubt(f"{number.value:g}: {rest[0].column.name}", 0.8)

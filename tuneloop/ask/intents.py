@@ -93,6 +93,9 @@ def _time_groups(scene: Scene) -> list[Mention | Group]:
         part = TIME_PARTS.get(cue.name)
         if part is None:
             continue
+        for same in scene.cues:
+            if same.name == cue.name:
+                scene.take(range(same.start, same.end))
         numeric = next((m for m in scene.free() if m.cell is None and m.column.kind != "date" and set(range(cue.start, cue.end)) & m.places), None)
         if numeric is not None:
             return [numeric]
@@ -156,7 +159,7 @@ def implied_measure(slots: Slots) -> tuple[Column, str] | None:
         if i not in scene.measures:
             continue
         measure, length = scene.measures[i]
-        column = measured(scene, measure)
+        column = None if measure.generic and slots.measures else measured(scene, measure)
         if column is not None:
             scene.take(range(i, i + length))
             for mention in scene.free():
@@ -318,7 +321,7 @@ def versus(slots: Slots) -> Query | None:
 def _implied_anywhere(slots: Slots) -> tuple[Column, str] | None:
     scene = slots.scene
     for i, (measure, length) in scene.measures.items():
-        column = measured(scene, measure)
+        column = None if measure.generic else measured(scene, measure)
         if column is not None and i not in scene.taken:
             scene.take(range(i, i + length))
             sign = next(s for meaning, s in measure.concepts if _carries(column, meaning))
@@ -652,7 +655,7 @@ def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
             scene.doubt(f"{column.name}: distinct", 0.8)
         return Query("aggregate", "distinct", column, filters=slots.all)
     if column.kind == "number" and not is_flag(column) and not _carries(column, "year") and not is_identifier(column, scene.profile):
-        scene.doubt(f"sum({column.name})", 0.85)
+        scene.doubt(f"sum({column.name})", 0.85 if mention.score >= 0.6 else 0.6)
         return Query("aggregate", "sum", column, filters=slots.all)
     if column.distinct < 0.9 * rows and column.kind != "number":
         scene.doubt(f"{column.name}: rows", 0.8)

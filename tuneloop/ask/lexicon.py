@@ -31,6 +31,7 @@ class Measure:
 
     concepts: tuple[tuple[str, int], ...]
     sign: int
+    generic: bool = False  # "large" is only a measure when no other one is named
 
 
 @cache
@@ -139,9 +140,9 @@ def measures(found: Sequence[Token]) -> dict[int, tuple[Measure, int]]:
     for i in range(len(found)):
         for words, length in sorted(_measure_phrases().at(found, i), key=lambda hit: hit[1]):
             sign, *names = _read("concepts")["measures"][words]
-            direction = 1 if sign == "+" else -1
+            direction = 1 if sign[0] == "+" else -1
             parts = tuple((n.lstrip("-"), -direction if n.startswith("-") else direction) for n in names)
-            result[i] = (Measure(parts, direction), length)
+            result[i] = (Measure(parts, direction, sign.endswith("?")), length)
     return result
 
 

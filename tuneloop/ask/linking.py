@@ -95,7 +95,7 @@ def _name_words(column: Column) -> list[_Word]:
     found = [part for t in name_tokens(column.name) if t.kind != "sign" for part in _compound(t)]
     words = []
     for token, meanings in zip(found, lexicon.concepts(found), strict=True):
-        light = token.text in UNITS or (len(found) > 1 and token.text in ("of", "the", "id", "no", "и", "в", "по", "на"))
+        light = token.text in UNITS or (len(found) > 1 and token.text in ("of", "the", "id", "no", "to", "and", "и", "в", "по", "на", "к"))
         words.append(_Word(token.keys, meanings, 0.15 if light and len(found) > 1 else 1.0))
     return words
 
@@ -175,7 +175,7 @@ def _joins(token: Token) -> bool:
 _LITTLE = frozenset(
     (
         "of", "the", "a", "in", "на", "в", "к", "по", "-", "/", "за", "у", "из", "для", "s", "per", "more", "less", "fewer",
-        "than", "over", "under", "at", "least", "most", "менее", "более", "больше", "меньше", "чем", "свыше", "не", "до", "от",
+        "than", "over", "under", "at", "least", "most", "its", "their", "менее", "более", "больше", "меньше", "чем", "свыше", "не", "до", "от",
     )
 )  # fmt: skip
 
@@ -217,7 +217,7 @@ def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table:
             places = frozenset(int(i) for i in run)
             if len(covered) == length:
                 found.append(Mention(column, column.values[v], places, score))
-            elif _distinctive(run, question, score, length, min(covered.values())):
+            elif _distinctive(run, question, score, length, min(covered.values()), frozenset(t.text for t in tokens(column.values[v]))):
                 found.append(Mention(column, column.values[v], places, 0.75 * score + 0.1, whole=False))
     return found
 
@@ -256,9 +256,13 @@ def _cell_runs(places: list[float]) -> Iterable[list[float]]:
         yield run
 
 
-def _distinctive(run: Sequence[float], question: Sequence[Token], score: float, length: int, strength: float) -> bool:
+def _distinctive(
+    run: Sequence[float], question: Sequence[Token], score: float, length: int, strength: float, words: frozenset[str]
+) -> bool:
     """A part of a cell counts when it is at least half of it, or a name of five letters and more."""
     said = [question[int(i)] for i in run]
+    if any(t.kind == "word" and t.text not in words for t in said if not is_cyrillic(t.text)):
+        return False
     if all(lexicon.is_filler(t) or len(t.text) < 3 or t.kind == "number" for t in said) or strength < SAME:
         return False
     return score >= 0.5 or (length <= 6 and any(t.raw[:1].isupper() or len(t.text) > 4 for t in said))

@@ -102,8 +102,10 @@ def unexplained(scene: Scene) -> list[tuple[str, float]]:
             left.append((token.raw, 0.75))
         elif i in scene.measures:
             left.append((token.raw, 0.4))
-        elif any(c.name == "which" and i >= c.end and scene.gap(c.end, i) == 0 for c in scene.cues) and not _is_action(token.text):
-            left.append((token.raw, 0.7 if labels[0] else 0.45))
+        elif _beside_number(scene, i):
+            left.append((token.raw, 0.97))
+        elif _is_asked(scene, i) and not _is_action(token.text):
+            left.append((token.raw, 0.7 if labels[0] and not lexicon.has_concept(token.text) else 0.45))
         elif i and token.raw[:1].isupper() and not scene.tokens[i - 1].text.endswith("."):
             left.append((token.raw, 0.3))
         elif lexicon.has_concept(token.text) and (entities or not _names_rows(scene, i)):
@@ -123,6 +125,21 @@ _PLAIN_CUES = frozenset(
 )
 
 
+def _beside_number(scene: Scene, i: int) -> bool:
+    """A unit after a number that is accounted for: years, miles, grams."""
+    return any(n.end == i and n.start in scene.taken for n in scene.numbers) or any(
+        s.end == i and s.start in scene.taken for s in scene.spans
+    )
+
+
+def _is_asked(scene: Scene, i: int) -> bool:
+    """The noun right after "which": what the answer should be."""
+    linked = {j for m in scene.mentions for j in m.places}
+    return any(
+        c.name == "which" and i >= c.end and scene.gap(c.end, i) == 0 and not linked & set(range(c.end, i)) for c in scene.cues
+    )
+
+
 def _known_entity(scene: Scene) -> bool:
     return any(c.name.lower().endswith("id") for c in scene.profile.columns)
 
@@ -138,6 +155,6 @@ def _is_action(word: str) -> bool:
 def _names_rows(scene: Scene, i: int) -> bool:
     """The noun after "how many", "which", a figure or its measure, or the subject of the question."""
     before = [c for c in scene.cues if c.end <= i and c.name in ("count", "share", "which", "list", "max", "min", "top", "mean", "distinct", "sum")]
-    near = any(scene.gap(c.end, i) <= 1 for c in before)
-    after_measure = any(m.end <= i and scene.gap(m.end, i) == 0 for m in scene.mentions if m.cell is None)
-    return near or after_measure
+    near = any(scene.gap(c.end, i) <= (0 if c.name == "which" else 1) for c in before)
+    after_link = any(m.end <= i and scene.gap(m.end, i) == 0 for m in scene.mentions)
+    return near or after_link

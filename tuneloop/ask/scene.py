@@ -116,7 +116,9 @@ def chosen(mentions: list[Mention], scene: Scene) -> list[Mention]:
     strong = {i for c in scene.cues if c.name in STRONG for i in range(c.start, c.end)}
     candidates = [m for m in mentions if not _is_cue(m, strong, scene)]
     columns = {i for m in candidates if m.cell is None for i in m.places}
-    candidates = [m for m in candidates if m.whole or not m.places & (columns | strong)]
+    candidates = [m for m in candidates if m.whole or not m.places & (columns | strong | scene.measures.keys())]
+    exact = {m.places for m in candidates if m.cell is None and m.score >= 0.85 and not m.missed}
+    candidates = [m for m in candidates if m.cell is None or m.places not in exact or _is_proper(m, scene)]
     candidates = [m for m in candidates if not _is_head(m, candidates, scene)]
     candidates.sort(key=lambda m: (-_rank(m), m.missed, m.column.distinct))
     kept: list[Mention] = []
@@ -142,8 +144,13 @@ def _is_entity(mention: Mention, scene: Scene) -> bool:
     """A cell that is also the word for a row ("Freelancer" among platforms, in a table of freelancers)."""
     if mention.cell is None or not all(scene.names_row(t) for t in tokens(mention.cell) if t.kind == "word"):
         return False
-    proper = mention.start > 0 and all(scene.tokens[i].raw[:1].isupper() or scene.tokens[i].kind == "quote" for i in mention.places)
-    return not proper
+    return not _is_proper(mention, scene)
+
+
+def _is_proper(mention: Mention, scene: Scene) -> bool:
+    """Quoted, or capitalised elsewhere than at the beginning: the name of something."""
+    words = [scene.tokens[i] for i in mention.places]
+    return mention.start > 0 and all(t.kind == "quote" or t.raw[:1].isupper() for t in words)
 
 
 def _says(column: Column, word: str) -> bool:

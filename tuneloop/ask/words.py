@@ -35,6 +35,9 @@ _IRREGULAR = {
     "best": "good", "worse": "bad", "worst": "bad", "earnings": "earn",
 }  # fmt: skip
 
+# pymorphy3 takes these for other words.
+_RUSSIAN = {"самой": "самый", "самом": "самый"}
+
 _LATIN = {
     "а": "a", "б": "b", "в": "v", "г": "g", "д": "d", "е": "e", "ж": "s", "з": "z", "и": "i", "й": "i", "к": "k",
     "л": "l", "м": "m", "н": "n", "о": "o", "п": "p", "р": "r", "с": "s", "т": "t", "у": "u", "ф": "f", "х": "h",
@@ -109,6 +112,8 @@ def name_tokens(name: str) -> tuple[Token, ...]:
 @lru_cache(maxsize=1 << 16)
 def forms(word: str) -> frozenset[str]:
     """Dictionary forms that a lower-case word may have, itself included."""
+    if word in _RUSSIAN:
+        return frozenset((word, _RUSSIAN[word]))
     if _CYRILLIC.search(word):
         parses = _analyser().parse(word)[:4]
         best = parses[0].score if parses else 0.0
