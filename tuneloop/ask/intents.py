@@ -65,22 +65,20 @@ def _groups(scene: Scene) -> list[Mention | Group]:
     free = scene.free()
     for cue in scene.cues:
         if cue.name == "each":
-            near = [m for m in free if m.cell is None and 0 <= m.start - cue.end <= 2 and not scene.gap(cue.end, m.start) and _groupable(m.column, cue, scene)]
+            near = [m for m in free if m.cell is None and 0 <= m.start - cue.end <= 2 and not scene.gap(cue.end, m.start) and _groupable(m.column)]
             for mention in near[:1]:
                 if mention not in found:
                     found.append(mention)
                     scene.take(range(cue.start, cue.end))
-                    found += [m for m in free if m.cell is None and _joined(scene, mention, m) and _groupable(m.column, cue, scene)]
+                    found += [m for m in free if m.cell is None and _joined(scene, mention, m) and _groupable(m.column)]
     if not any(isinstance(g, Mention) for g in found):
         found += _time_groups(scene)
     return found
 
 
-def _groupable(column: Column, cue: Cue, scene: Scene) -> bool:
-    """Numbers with many values do not make groups; "по цене" is about the price, not by each price."""
-    if column.kind == "number":
-        return column.distinct <= 50 or (column.distinct <= 200 and column.distinct < 0.2 * column.rows) and scene.tokens[cue.start].text != "по"
-    return True
+def _groupable(column: Column) -> bool:
+    """Numbers with many values do not make groups: "по цене" is about the price, not by each price."""
+    return column.kind != "number" or column.distinct <= 50 or (column.distinct <= 200 and column.distinct < 0.1 * column.rows)
 
 
 def _joined(scene: Scene, first: Mention, other: Mention) -> bool:
@@ -122,7 +120,7 @@ def _target(scene: Scene, groups: list[Mention | Group]) -> Mention | None:
             near = [m for m in scene.free() if m.cell is None and m not in groups and 0 <= m.start - cue.end <= 2 and scene.gap(cue.end, m.start) <= 0]
             if cue.name == "each":
                 near = []
-            if near and not (near[0].column.kind == "number" and near[0].column.distinct > 50):
+            if near and _groupable(near[0].column):
                 return near[0]
     when = scene.cue("when")
     if when is not None:
@@ -440,12 +438,18 @@ def superlative(slots: Slots) -> Query | None:
     if measure is None:
         return _most_rows(slots, named or texts, order, limit)
     slots.measures = [m for m in slots.measures if m.column != measure]
-    if not named and limit == 0 and not scene.has("which", "list", "when", "where") and not texts:
-        if implied is None or slots.extreme is None:
+    said = any(m.column == measure and m.cell is None for m in scene.mentions)
+    figure = scene.cue("which", "list", "when", "where")
+    asks_figure = figure is None or (said and scene.tokens[figure.start].text in _WHAT)
+    if not named and limit == 0 and asks_figure and not texts:
+        if said or implied is None or slots.extreme is None:
             return Query("aggregate", "max" if order == "desc" else "min", measure, filters=slots.all)
     if slots.groups and slots.target is None:
         return Query("aggregate", "max" if order == "desc" else "min", measure, groups=group_list(slots), filters=slots.all, order=order)
     return _extreme_rows(slots, named, texts, measure, order, limit)
+
+
+_WHAT = frozenset("what какой какая какое каков какова".split())
 
 
 def _most_rows(slots: Slots, named: list[Mention | Group], order: str, limit: int) -> Query | None:

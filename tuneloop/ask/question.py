@@ -105,7 +105,10 @@ def unexplained(scene: Scene) -> list[tuple[str, float]]:
         elif _beside_number(scene, i):
             left.append((token.raw, 0.97))
         elif _is_asked(scene, i) and not _is_action(token.text):
-            left.append((token.raw, 0.7 if labels[0] and not lexicon.has_concept(token.text) else 0.45))
+            named = labels[0] is not None and not any(m.column == labels[0] for m in scene.mentions)
+            left.append((token.raw, 0.8 if named else 0.45))
+        elif _is_compound(scene, i):
+            left.append((token.raw, 0.9))
         elif i and token.raw[:1].isupper() and not scene.tokens[i - 1].text.endswith("."):
             left.append((token.raw, 0.3))
         elif lexicon.has_concept(token.text) and (entities or not _names_rows(scene, i)):
@@ -130,6 +133,13 @@ def _beside_number(scene: Scene, i: int) -> bool:
     return any(n.end == i and n.start in scene.taken for n in scene.numbers) or any(
         s.end == i and s.start in scene.taken for s in scene.spans
     )
+
+
+def _is_compound(scene: Scene, i: int) -> bool:
+    """A noun that a cell describes ("green taxis"), or that stands before the measure it belongs to ("trip distance")."""
+    after_cell = any(m.cell is not None and m.end == i for m in scene.mentions)
+    before_measure = any(m.cell is None and m.start == i + 1 and m.column.kind == "number" for m in scene.mentions)
+    return after_cell or (before_measure and not is_cyrillic(scene.tokens[i].text))
 
 
 def _is_asked(scene: Scene, i: int) -> bool:

@@ -118,7 +118,7 @@ def chosen(mentions: list[Mention], scene: Scene) -> list[Mention]:
     columns = {i for m in candidates if m.cell is None for i in m.places}
     candidates = [m for m in candidates if m.whole or not m.places & (columns | strong | scene.measures.keys())]
     exact = {m.places for m in candidates if m.cell is None and m.score >= 0.85 and not m.missed}
-    candidates = [m for m in candidates if m.cell is None or m.places not in exact or _is_proper(m, scene)]
+    candidates = [m for m in candidates if m.cell is None or m.places not in exact or m.column.distinct <= 50 or _is_proper(m, scene)]
     candidates = [m for m in candidates if not _is_head(m, candidates, scene)]
     candidates.sort(key=lambda m: (-_rank(m), m.missed, m.column.distinct))
     kept: list[Mention] = []
