@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
 
@@ -10,8 +11,9 @@ from tuneloop.ask.columns import Column
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.numbers import Number
-from tuneloop.ask.query import Condition, negated
+from tuneloop.ask.query import SEPARATORS, Condition, negated
 from tuneloop.ask.scene import Scene, flag_value, has_meaning, is_flag
+from tuneloop.ask.words import name_tokens, tokens
 
 OPERATORS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _RANGE = (("от", "до"), ("с", "по"), ("с", "до"), ("со", "по"), ("from", "to"), ("from", "until"), ("between", "and"), ("между", "и"), ("from", "through"))  # fmt: skip
@@ -188,11 +190,25 @@ def year_column(scene: Scene, value: float) -> Column | None:
 def _scaled(number: Number, column: Column, scene: Scene) -> float:
     """The number as the column writes it: 50 % of a share kept as 0.5, the year 1975 kept as 75."""
     high = column.high if isinstance(column.high, int | float) else None
+    low = column.low if isinstance(column.low, int | float) else None
+    header = {t.text for t in name_tokens(column.name)}
+    for scale, words in _HEADER_SCALES:
+        if high is not None and abs(number.value) > 10 * abs(high) and header & words:
+            return number.value / scale
+    if high is not None and low is not None and not low <= number.value <= high and not has_meaning(column, "year"):
+        scene.doubt(f"{column.name}: {low:g} ... {high:g}", 0.7)
     if number.sign == "%" and high is not None and high <= 1:
         return number.value / 100
     if high is not None and high < 100 and 1900 <= number.value <= 1999 and has_meaning(column, "year"):
         return number.value - 1900
     return number.value
+
+
+_HEADER_SCALES = (
+    (1e9, frozenset({"bn", "bln", "billion", "billions", "млрд"})),
+    (1e6, frozenset({"m", "mln", "million", "millions", "млн"})),
+    (1e3, frozenset({"k", "thousand", "thousands", "тыс", "000s"})),
+)
 
 
 def _against_day(scene: Scene, cue: Cue, span: dates.Span) -> list[Condition]:
@@ -296,8 +312,29 @@ def _cells(scene: Scene) -> list[Condition]:
             continue
         scene.use(mention)
         _absorb(scene, mention)
-        found.append(Condition(mention.column, "=", (mention.cell,), place=mention.start))
+        if mention.whole:
+            op, text = ("part", mention.cell) if _in_lists(mention) else ("=", mention.cell)
+        else:
+            op, text = "like", _said_part(scene, mention)
+        found.append(Condition(mention.column, op, (text,), place=mention.start))
     return found
+
+
+def _in_lists(mention: Mention) -> bool:
+    """Whether other cells list this one among several: "iPad" beside "iPad, iPhone"."""
+    cell = (mention.cell or "").lower()
+    return any(
+        any(s in v for s in SEPARATORS) and cell in (p.strip() for p in re.split("|".join(map(re.escape, SEPARATORS)), v.lower()))
+        for v in mention.column.values
+        if v.lower() != cell
+    )
+
+
+def _said_part(scene: Scene, mention: Mention) -> str:
+    """The words of the cell that the question says, as the cell writes them."""
+    said = {key for i in mention.places for key in scene.tokens[i].keys}
+    words = [t for t in tokens(mention.cell or "") if t.keys & said]
+    return (mention.cell or "")[words[0].start : words[-1].end] if words else mention.cell or ""
 
 
 def _absorb(scene: Scene, mention: Mention) -> None:
@@ -319,7 +356,13 @@ def _equalities(scene: Scene) -> list[Condition]:
         ahead = [m for m in numeric if 0 <= number.start - m.end <= 2 and not scene.gap(m.end, number.start)]
         after = [m for m in numeric if m.start == number.end or (m.start == number.end + 1 and number.ordinal)]
         year = None if number.spelt else f"{number.value:.0f}"
-        if year and dates.is_year(year) and (column := year_column(scene, number.value)) is not None and not number.sign:
+        decade = number.end < len(scene.tokens) and scene.tokens[number.end].text in ("s", "х", "е", "-") and number.value % 10 == 0
+        if year and decade and scene.tokens[number.end].start == scene.tokens[number.end - 1].end and dates.is_year(year):
+            column = year_column(scene, number.value)
+            if column is not None and column.kind == "number":
+                scene.take(range(number.start, min(number.end + 2, len(scene.tokens))))
+                found.append(Condition(column, "between", (number.value, number.value + 9), place=number.start))
+        elif year and dates.is_year(year) and (column := year_column(scene, number.value)) is not None and not number.sign:
             _use_named_near(scene, column, number)
             scene.take(range(number.start, number.end))
             value = _scaled(number, column, scene)

@@ -182,8 +182,25 @@ def decide(scene: Scene, filters: list[Condition]) -> tuple[str, Query] | None:
     for intent, reader in READERS:
         query = reader(slots)
         if query is not None:
-            return intent, query
+            return intent, _without_totals(query, scene)
     return None
+
+
+def _without_totals(query: Query, scene: Scene) -> Query:
+    """A row that sums up the others is not one of them: it is left out of figures and tops."""
+    if query.kind not in ("aggregate", "rows", "share", "summary", "correlation", "compare") or (query.kind == "rows" and not query.order):
+        return query
+    tests = [
+        Condition(column, "is not", (value,))
+        for column in scene.profile.columns
+        if column.kind == "text" and column.distinct > 0.5 * (column.rows - column.missing)
+        for value in column.values
+        if value.strip().lower().rstrip(":") in TOTALS and not any(c.column == column for c in query.filters)
+    ]
+    return replace(query, filters=(*query.filters, *tests[:2]))
+
+
+TOTALS = frozenset("total totals sum overall итого всего итог".split()) | {"grand total", "в целом"}
 
 
 def correlation(slots: Slots) -> Query | None:
@@ -260,6 +277,9 @@ def compare(slots: Slots) -> Query | None:
             _absorb_after(scene, others, part[0].column)
     else:
         part, rest, base = (sides[0],), (sides[1],), sides[2]
+    keyed = (sides or (slots.filters[-1],))[0]
+    if not slots.measures and isinstance(keyed, Condition) and keyed.column.distinct > 0.7 * keyed.column.rows:
+        return None
     counted = scene.cue("count") is not None or (cue is not None and scene.tokens[cue.start].text in ("how",) and not slots.measures)
     measure = slots.measure(slots.aggregate or cue)
     if measure is None and not counted:
@@ -457,6 +477,11 @@ def _most_rows(slots: Slots, named: list[Mention | Group], order: str, limit: in
     scene = slots.scene
     if not named:
         return None
+    if slots.target is not None and [t for t in slots.texts if t is not slots.target]:
+        return None  # a text cannot be the largest
+    first = named[0]
+    if isinstance(first, Mention) and first.column.distinct > 0.9 * max(first.column.rows - first.column.missing, 1):
+        scene.doubt(f"{first.column.name}: each value once", 0.4)
     slots.groups = named[:1]
     flags = tuple(c for c in slots.filters if is_flag(c.column))
     if flags and scene.has("share"):
@@ -578,6 +603,8 @@ def aggregate(slots: Slots) -> Query | None:
     if cue.name == "sum" and scene.has("count") and not slots.measures:
         return None
     measure = slots.measure(cue)
+    if measure is not None and not _summable(measure, cue.name):
+        scene.doubt(f"{cue.name}({measure.name})", 0.5)
     flags = [c for c in slots.filters if is_flag(c.column) and c.op == "="]
     if measure is None and cue.name == "mean" and flags and slots.groups:
         scene.take(range(cue.start, cue.end))
@@ -597,6 +624,13 @@ def aggregate(slots: Slots) -> Query | None:
     return Query("aggregate", cue.name, measure, groups=group_list(slots), filters=slots.all, having=having, order="desc" if slots.groups else "")
 
 
+def _summable(column: Column, aggregate: str) -> bool:
+    """Years, ranks and numbers of things are not added up."""
+    labels = ("year", "rank", "position", "id", "code", "inn") if aggregate == "sum" else ("id", "code", "inn")
+    exempt = any(_carries(column, m) for m in ("quantity", "points", "score", "income"))
+    return exempt or not any(_carries(column, meaning) for meaning in labels)
+
+
 def _having(slots: Slots) -> tuple[str, float] | None:
     """In which regions is the mean above 5000: the comparison is with the figure of the group."""
     scene = slots.scene
@@ -612,7 +646,7 @@ def _having(slots: Slots) -> tuple[str, float] | None:
 def neighbour(slots: Slots) -> Query | None:
     """The row listed right after (or before) another."""
     scene = slots.scene
-    cue = scene.cue("next", "previous")
+    cue = next((c for c in scene.cues if c.name in ("next", "previous") and not any(0 <= n.start - c.end <= 1 for n in scene.numbers)), None)
     anchor = next((c for c in slots.filters if cue is not None and c.op == "=" and isinstance(c.values[0], str)), None)
     if cue is None or anchor is None or len(slots.filters) != 1 or scene.has("count", "share") or slots.extreme:
         return None
@@ -643,6 +677,8 @@ def count(slots: Slots) -> Query | None:
     after = _directly([*slots.texts, *slots.measures, *([slots.target] if slots.target else [])], distinct or start, scene)
     if after is not None:
         return _count_of(slots, after, distinct is not None)
+    if _is_key(slots):
+        scene.doubt("one row counted", 0.4)
     return Query("aggregate", "count", filters=slots.all)
 
 
@@ -659,7 +695,7 @@ def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
             scene.doubt(f"{column.name}: distinct", 0.8)
         return Query("aggregate", "distinct", column, filters=slots.all)
     if column.kind == "number" and not is_flag(column) and not _carries(column, "year") and not is_identifier(column, scene.profile):
-        scene.doubt(f"sum({column.name})", 0.85 if mention.score >= 0.6 else 0.6)
+        scene.doubt(f"sum({column.name})", 0.5 if not _summable(column, "sum") else 0.85 if mention.score >= 0.6 else 0.6)
         return Query("aggregate", "sum", column, filters=slots.all)
     if column.distinct < 0.9 * rows and column.kind != "number":
         scene.doubt(f"{column.name}: rows", 0.8)
@@ -672,10 +708,24 @@ def _count_having(slots: Slots) -> tuple[str, float] | None:
     for cue in scene.cues:
         op = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}.get(cue.name)
         number = next((n for n in scene.numbers if op and 0 <= n.start - cue.end <= 1 and n.start not in scene.taken), None)
-        if op and number:
+        if op and number and _counted_noun(slots, number.end) and scene.tokens[cue.start].text not in ("after", "before", "since", "после", "до"):
             scene.take(range(cue.start, number.end))
             return op, number.value
     return None
+
+
+def _counted_noun(slots: Slots, i: int) -> bool:
+    """Whether the word after a number is what rows are: "more than 200 freelancers", "at least 4 times"."""
+    scene = slots.scene
+    if i >= len(scene.tokens):
+        return False
+    token = scene.tokens[i]
+    label = label_column(scene.profile)
+    rows = token.keys & {"time", "row", "record", "entry", "раз", "строка", "запись"}
+    linked = any(i in m.places for m in scene.mentions)
+    return bool(rows) or scene.names_row(token) or any(i in m.places and m.column == label for m in scene.mentions) or (
+        not linked and not token.keys.isdisjoint(lexicon.person_words())
+    )
 
 
 def groups_having(slots: Slots) -> Query | None:
@@ -693,7 +743,7 @@ def groups_having(slots: Slots) -> Query | None:
 def ordered_row(slots: Slots) -> Query | None:
     """The first or the last one listed that fits."""
     scene = slots.scene
-    cue = next((c for c in scene.cues if c.name in ("top", "bottom") and scene.tokens[c.start].keys & {"first", "last", "первый", "последний"}), None)
+    cue = next((c for c in scene.cues if c.name in ("top", "bottom")), None)
     target = slots.target or (slots.texts[0] if slots.texts else None)
     if cue is None or target is None or scene.has("count", "share"):
         return None
@@ -702,6 +752,11 @@ def ordered_row(slots: Slots) -> Query | None:
         if number.start == cue.start:
             scene.take(range(number.start, number.end))
     first = cue.name == "top"
+    limit = _limit(slots) or 1
+    if scene.tokens[cue.start].text in ("top", "bottom", "топ"):
+        column = scene.use(target).column
+        scene.doubt("order of rows", 0.75)
+        return Query("rows", show=(column,), filters=slots.all, order="first" if first else "last", limit=limit)
     time = next((c for c in scene.profile.columns if (c.kind == "date" or _carries(c, "year")) and c.kind in ("date", "number")), None)
     column = scene.use(target).column
     if time is not None:
@@ -728,6 +783,10 @@ def lookup(slots: Slots) -> Query | None:
         return None
     if asked is None and not slots.filters:
         return None
+    if not slots.filters and not scene.has("list", "distinct"):
+        scene.doubt("no condition", 0.5)
+    if scene.has("or") and any(c.op == "in" and c.column != target.column for c in slots.filters):
+        scene.doubt("one of two", 0.4)
     column = scene.use(target).column
     show = [column, *(scene.use(m).column for m in slots.texts if m is not target and abs(m.start - target.end) <= 2)]
     if asked is not None:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tuneloop.ask import numbers
 from tuneloop.ask.words import Token, forms, tokens
 
 FOLDER = Path(__file__).parent / "lexicon"
@@ -81,6 +82,11 @@ def _concept_phrases() -> Phrases:
 
 
 @cache
+def _cell_phrases() -> Phrases:
+    return Phrases(_read("cells")["cells"].items())
+
+
+@cache
 def _measure_phrases() -> Phrases:
     return Phrases((words, words) for words in _read("concepts")["measures"])
 
@@ -126,9 +132,18 @@ def _hides(other: Cue, cue: Cue) -> bool:
 
 def concepts(found: Sequence[Token]) -> list[frozenset[str]]:
     """For each token the meanings it carries, alone or as part of a phrase."""
+    return _carried(_concept_phrases(), found)
+
+
+def cell_concepts(found: Sequence[Token]) -> list[frozenset[str]]:
+    """For each token the meanings a cell may have, alone or as part of a phrase."""
+    return _carried(_cell_phrases(), found)
+
+
+def _carried(phrases: Phrases, found: Sequence[Token]) -> list[frozenset[str]]:
     carried: list[set[str]] = [set() for _ in found]
     for i in range(len(found)):
-        for meaning, length in _concept_phrases().at(found, i):
+        for meaning, length in phrases.at(found, i):
             for j in range(i, i + length):
                 carried[j].add(meaning)
     return [frozenset(meanings) for meanings in carried]
@@ -171,5 +186,6 @@ def known_word(word: str) -> bool:
     """Whether the lists hold a form of this word."""
     keys = forms(word)
     return not (
-        keys.isdisjoint(fillers()) and keys.isdisjoint(_concept_phrases().first) and keys.isdisjoint(_cue_phrases().first)
+        keys.isdisjoint(numbers.SMALL.keys() | numbers.ORDINALS.keys() | numbers.SCALES.keys())
+        and keys.isdisjoint(fillers()) and keys.isdisjoint(_concept_phrases().first) and keys.isdisjoint(_cue_phrases().first)
     )

@@ -1,7 +1,7 @@
 """Which columns and cells a question names: by the words themselves, synonyms in two languages, sound, and typos.
 
-Strength of a word's match: 1.0 the same word in any form, 0.9 a synonym, 0.8 the same sound in other letters, 0.75
-after one or two typing errors. A column of several words is named the more, the more of its rarer words are said.
+Strength of a word's match: 1.0 the same word, 0.94 another form of it, 0.9 a synonym, 0.8 the same sound in other
+letters. A column of several words is named the more, the more of its rarer words are said.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column, Profile
 from tuneloop.ask.words import Token, distance, forms, inflections, is_cyrillic, name_tokens, skeleton, tokens
 
-SAME, SYNONYM, SOUND, TYPO = 1.0, 0.9, 0.8, 0.75
+SAME, FORM, SYNONYM, SOUND = 1.0, 0.94, 0.9, 0.8
 LEAST_NAMED = 0.3  # a third of a column's name, weighted by rarity, is the least that may stand for it
 MOST_CELL_WORDS = 12  # longer cells are prose; nobody names them in a question word by word
 UNITS = frozenset(
@@ -83,7 +83,7 @@ def index(profile: Profile) -> Index:
             if not words or len(words) > MOST_CELL_WORDS:
                 continue
             lengths[c, v] = len(words)
-            for w, (token, meanings) in enumerate(zip(words, lexicon.concepts(words), strict=True)):
+            for w, (token, meanings) in enumerate(zip(words, lexicon.cell_concepts(words), strict=True)):
                 for key in (*token.keys, *(f"#{meaning}" for meaning in meanings)):
                     cells[key].append((c, v, w))
                 if token.kind == "word" and len(token.text) > 2:
@@ -116,7 +116,7 @@ def links(question: Sequence[Token], profile: Profile) -> list[Mention]:
     """The columns and cells named, best reading first where they share words; mentions may overlap."""
     table = index(profile)
     meanings = lexicon.concepts(question)
-    return _cells(question, meanings, table) + _columns(question, meanings, table)
+    return _cells(question, lexicon.cell_concepts(question), table) + _columns(question, meanings, table)
 
 
 @lru_cache(maxsize=4096)
@@ -144,8 +144,10 @@ def _columns(question: Sequence[Token], meanings: Sequence[frozenset[str]], tabl
 
 
 def _match(token: Token, meanings: frozenset[str], word: _Word) -> float:
-    if not token.keys.isdisjoint(word.keys):
+    if token.text in word.keys:
         return SAME
+    if not token.keys.isdisjoint(word.keys):
+        return SAME if is_cyrillic(token.text) else FORM
     if len(token.text) > 1 and not meanings.isdisjoint(word.meanings):
         return SYNONYM
     if len(token.text) > 3 and any(
@@ -241,7 +243,7 @@ def _note(hits, place, token, meanings, table) -> None:  # type: ignore[no-untyp
 def _phrase_covers(run: Sequence[float], meanings: Sequence[frozenset[str]], column: Column, v: int) -> bool:
     """Whether a synonym of the whole cell was said in fewer words ("криптовалюта", "копирайтинг")."""
     said = frozenset.intersection(*(meanings[int(i)] for i in run))
-    cell = lexicon.concepts([t for t in tokens(column.values[v]) if t.kind != "sign"])
+    cell = lexicon.cell_concepts([t for t in tokens(column.values[v]) if t.kind != "sign"])
     return bool(cell) and not said.isdisjoint(frozenset.intersection(*cell))
 
 
@@ -308,7 +310,7 @@ def corrected(question: Sequence[Token], profile: Profile, taken: frozenset[int]
     words |= {word for meaning in meanings for word in lexicon.lexicon_words(meaning)} | lexicon.vocabulary()
     return [
         token
-        if i in taken or token.kind != "word" or len(token.text) < 4 or lexicon.known_word(token.text)
+        if i in taken or token.kind != "word" or len(token.text) < 4 or lexicon.known_word(token.text) or token.keys & words
         else _mended(token, words)
         for i, token in enumerate(question)
     ]
@@ -317,6 +319,8 @@ def corrected(question: Sequence[Token], profile: Profile, taken: frozenset[int]
 def _mended(token: Token, words: Iterable[str]) -> Token:
     text = token.text
     most = 1 if len(text) < 8 else 2
+    if not is_cyrillic(text) and len(text) < 6:
+        return token  # short English words are too near to each other
     best: tuple[int, str] | None = None
     for word in words:
         if word[:1] != text[:1] or abs(len(word) - len(text)) > 4 or len(word) < 4 or word.isdigit():

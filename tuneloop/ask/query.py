@@ -20,6 +20,7 @@ AGGREGATES = {
     "count": "count({x})",
     "share": "100.0 * avg({x})",
 }
+SEPARATORS = (",", ";", "/", "&")  # between the things of a cell that holds several
 PARTS = {  # parts of a date: SQL over a column
     "year": "year({x})",
     "month": "month({x})",
@@ -41,6 +42,8 @@ class Condition:
 
     @property
     def sql(self) -> str:
+        if self.op in ("not like", "not part", "not same"):
+            return f"NOT {replace(self, op=self.op[4:]).sql}"
         x = PARTS[self.part].format(x=self.column.sql) if self.part else self.column.sql
         if self.op in ("missing", "known"):
             return f"{x} IS {'NOT ' if self.op == 'known' else ''}NULL"
@@ -53,6 +56,11 @@ class Condition:
             return f"{x} >= {shown[0]} AND {x} < {shown[1]}"
         if self.op == "like":
             return f"contains(lower({x}), {literal(str(self.values[0]).lower())})"
+        if self.op == "part":
+            split = f"string_split_regex(lower({x}), '\\s*[{''.join(SEPARATORS)}]\\s*')"
+            return f"list_contains({split}, {literal(str(self.values[0]).lower())})"
+        if self.op == "is not":
+            return f"{x} IS DISTINCT FROM {shown[0]}"
         if self.op == "same":
             return f"lower({x}) = {literal(str(self.values[0]).lower())}"
         if self.op in ("> average", "< average"):
@@ -66,6 +74,8 @@ def negated(condition: Condition) -> Condition:
         "=": "!=", "!=": "=", ">": "<=", ">=": "<", "<": ">=", "<=": ">", "in": "not in", "not in": "in",
         "missing": "known", "known": "missing", "> average": "< average", "< average": "> average",
     }  # fmt: skip
+    if condition.op in ("like", "part", "same"):
+        return replace(condition, op=f"not {condition.op}")
     return replace(condition, op=turned.get(condition.op, condition.op))
 
 

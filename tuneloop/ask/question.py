@@ -87,6 +87,11 @@ def unexplained(scene: Scene) -> list[tuple[str, float]]:
     for cue in scene.cues:
         if cue.name in _PLAIN_CUES:
             scene.take(range(cue.start, cue.end))
+    for cue in scene.cues:
+        weight = _MUST.get(cue.name)
+        if weight and not any(i in scene.taken for i in range(cue.start, cue.end)):
+            scene.take(range(cue.start, cue.end))
+            left.append((scene.words(range(cue.start, cue.end)), weight))
     entities = 0
     labels = [label_column(scene.profile)]
     for i, token in enumerate(scene.tokens):
@@ -99,7 +104,9 @@ def unexplained(scene: Scene) -> list[tuple[str, float]]:
         elif any(i in m.places and m.cell is None and m.column in labels for m in scene.mentions):
             continue
         elif any(i in m.places for m in scene.mentions):
-            left.append((token.raw, 0.75))
+            left.append((token.raw, 0.6))
+        elif any(lexicon.cell_concepts([token])) and not _names_rows(scene, i):
+            left.append((token.raw, 0.4))
         elif i in scene.measures:
             left.append((token.raw, 0.4))
         elif _beside_number(scene, i):
@@ -114,7 +121,7 @@ def unexplained(scene: Scene) -> list[tuple[str, float]]:
         elif lexicon.has_concept(token.text) and (entities or not _names_rows(scene, i)):
             left.append((token.raw, 0.45))
         elif _is_action(token.text):
-            left.append((token.raw, 0.92))
+            left.append((token.raw, 0.92 if is_cyrillic(token.text) else 0.82))
         elif entities == 0 and _names_rows(scene, i):
             entities += 1
             left.append((token.raw, 0.9 if not _known_entity(scene) else 0.7))
@@ -124,7 +131,7 @@ def unexplained(scene: Scene) -> list[tuple[str, float]]:
 
 
 _PLAIN_CUES = frozenset(
-    "count share mean sum which list when where each among than and or only max min top bottom equal exists truth".split()
+    "count sum which list when where each among than and or only equal exists truth".split()
 )
 
 
@@ -148,6 +155,14 @@ def _is_asked(scene: Scene, i: int) -> bool:
     return any(
         c.name == "which" and i >= c.end and scene.gap(c.end, i) == 0 and not linked & set(range(c.end, i)) for c in scene.cues
     )
+
+
+# Cues that change the meaning of a question: a reading that leaves one out is probably another question's.
+_MUST = {
+    "gt": 0.5, "lt": 0.5, "ge": 0.7, "le": 0.8, "howmuch": 0.4, "ratio": 0.4, "no": 0.5, "next": 0.5, "previous": 0.5, "percentile": 0.2,
+    "quartile": 0.2, "correlation": 0.5, "half": 0.5, "third": 0.7, "quarter": 0.7, "median": 0.3, "mode": 0.5, "rare": 0.4, "missing": 0.5,
+    "others": 0.6, "trend": 0.7, "negative": 0.4, "zero": 0.5, "spread": 0.3, "variance": 0.3, "range": 0.5,
+}  # fmt: skip
 
 
 def _known_entity(scene: Scene) -> bool:
