@@ -342,8 +342,9 @@ def _absorb(scene: Scene, mention: Mention) -> None:
     for other in scene.free():
         beside = -2 <= other.start - mention.end <= 1 or 0 <= mention.start - other.end <= 2
         grouped = any(c.name == "each" and 0 <= other.start - c.end <= 1 for c in scene.cues)
-        if other.cell is None and other.column == mention.column and beside and not grouped:
-            scene.use(other)
+        same = other.column == mention.column or mention.column.name in other.rivals
+        if other.cell is None and same and beside and not grouped:
+            scene.use(other, surely=True)
 
 
 def _equalities(scene: Scene) -> list[Condition]:
@@ -461,9 +462,17 @@ def _merged(found: list[Condition], scene: Scene) -> list[Condition]:
         if same is None:
             result.append(condition)
         elif condition.values[0] not in result[same].values:
-            op = "in" if result[same].op in ("=", "in") else "not in"
-            result[same] = replace(result[same], op=op, values=(*result[same].values, *condition.values))
+            result[same] = _both(result[same], condition)
     return result
 
 
-_JOINS = {("=", "="), ("in", "="), ("!=", "!="), ("not in", "!="), ("!=", "="), ("not in", "=")}
+def _both(a: Condition, b: Condition) -> Condition:
+    """One or the other of two tests of a column."""
+    values = (*a.values, *b.values)
+    if {a.op, b.op} <= {"=", "in"}:
+        return replace(a, op="in", values=values)
+    return replace(a, op="any" if a.op in _TEXT_TESTS else "not in", values=values)
+
+
+_TEXT_TESTS = ("=", "in", "like", "part", "any")
+_JOINS = {(a, b) for a in _TEXT_TESTS for b in ("like", "part")} | {(a, "=") for a in ("like", "part", "any")} | {("=", "="), ("in", "="), ("!=", "!="), ("not in", "!="), ("!=", "="), ("not in", "=")}

@@ -477,8 +477,11 @@ def _most_rows(slots: Slots, named: list[Mention | Group], order: str, limit: in
     scene = slots.scene
     if not named:
         return None
-    if slots.target is not None and [t for t in slots.texts if t is not slots.target]:
+    end = slots.extreme[0].end if slots.extreme else 0
+    if slots.target is not None and any(0 <= t.start - end and not scene.gap(end, t.start) for t in slots.texts):
         return None  # a text cannot be the largest
+    if slots.extreme is not None and not _counts(slots):
+        return None
     first = named[0]
     if isinstance(first, Mention) and first.column.distinct > 0.9 * max(first.column.rows - first.column.missing, 1):
         scene.doubt(f"{first.column.name}: each value once", 0.4)
@@ -517,7 +520,7 @@ def _counts(slots: Slots) -> bool:
     if slots.extreme is None:
         return False
     words = {slots.scene.tokens[i].text for i in range(slots.extreme[0].start, slots.extreme[0].end)}
-    return not words.isdisjoint({"most", "fewest", "least", "больше", "меньше"}) and "expensive" not in words
+    return not words.isdisjoint({"most", "fewest", "least", "больше", "меньше", "number", "amount", "многочисленный", "самый", "наиболее", "наименее"})
 
 
 def percentile(slots: Slots) -> Query | None:
@@ -679,6 +682,10 @@ def count(slots: Slots) -> Query | None:
         return _count_of(slots, after, distinct is not None)
     if _is_key(slots):
         scene.doubt("one row counted", 0.4)
+    if any(c.op in ("like", "in") and c.column.distinct > 0.7 * max(c.column.rows - c.column.missing, 1) for c in slots.filters):
+        scene.doubt("single rows counted", 0.6)
+    if "total" in scene.words(range(start.start, start.end)) and any(_carries(c, "quantity") and c.kind == "number" for c in scene.profile.columns):
+        scene.doubt("rows, not a sum", 0.6)
     return Query("aggregate", "count", filters=slots.all)
 
 
@@ -762,7 +769,8 @@ def ordered_row(slots: Slots) -> Query | None:
     if time is not None:
         scene.doubt(f"{time.name}: order", 0.8)
         return Query("rows", measure=time, show=(column,), filters=slots.all, order="asc" if first else "desc", limit=1)
-    scene.doubt("order of rows", 0.8)
+    listed = any(t.text in ("list", "listed", "table", "chart", "списке", "таблице") for t in scene.tokens)
+    scene.doubt("order of rows", 0.85 if listed else 0.65)
     return Query("rows", show=(column,), filters=slots.all, order="first" if first else "last", limit=1)
 
 

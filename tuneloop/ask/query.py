@@ -42,7 +42,7 @@ class Condition:
 
     @property
     def sql(self) -> str:
-        if self.op in ("not like", "not part", "not same"):
+        if self.op in ("not like", "not part", "not same", "not any"):
             return f"NOT {replace(self, op=self.op[4:]).sql}"
         x = PARTS[self.part].format(x=self.column.sql) if self.part else self.column.sql
         if self.op in ("missing", "known"):
@@ -59,6 +59,8 @@ class Condition:
         if self.op == "part":
             split = f"string_split_regex(lower({x}), '\\s*[{''.join(SEPARATORS)}]\\s*')"
             return f"list_contains({split}, {literal(str(self.values[0]).lower())})"
+        if self.op == "any":
+            return "(" + " OR ".join(replace(self, op="like", values=(value,)).sql for value in self.values) + ")"
         if self.op == "is not":
             return f"{x} IS DISTINCT FROM {shown[0]}"
         if self.op == "same":
@@ -74,7 +76,7 @@ def negated(condition: Condition) -> Condition:
         "=": "!=", "!=": "=", ">": "<=", ">=": "<", "<": ">=", "<=": ">", "in": "not in", "not in": "in",
         "missing": "known", "known": "missing", "> average": "< average", "< average": "> average",
     }  # fmt: skip
-    if condition.op in ("like", "part", "same"):
+    if condition.op in ("like", "part", "same", "any"):
         return replace(condition, op=f"not {condition.op}")
     return replace(condition, op=turned.get(condition.op, condition.op))
 
@@ -145,6 +147,13 @@ class Query:
         if self.measure is None:
             return "count(*)"
         return AGGREGATES[self.aggregate].format(x=number_sql(self.measure))
+
+
+def columns_of(query: Query) -> list[Column]:
+    """Every column the query reads."""
+    tests = (*query.filters, *query.part, *(query.rest or ()))
+    named = (query.measure, query.other, *query.show, *(g.column for g in query.groups), *(c.column for c in tests))
+    return list(dict.fromkeys(column for column in named if column is not None))
 
 
 def number_sql(column: Column) -> str:

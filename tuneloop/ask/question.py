@@ -10,16 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from tuneloop.ask import lexicon
+from tuneloop.ask import lexicon, linking
 from tuneloop.ask.columns import Profile
 from tuneloop.ask.conditions import conditions
 from tuneloop.ask.intents import decide
-from tuneloop.ask.query import Query
+from tuneloop.ask.query import Query, columns_of
 from tuneloop.ask.scene import Scene, label_column, open_scene
 from tuneloop.ask.words import is_cyrillic, part_of_speech
 from tuneloop.texts import _
 
-ANSWERS_FROM = 0.5
+ANSWERS_FROM = 0.6
 LONGEST = 500  # characters of a question; more is prose, not a question
 
 
@@ -48,7 +48,7 @@ def read(question: str, profile: Profile) -> Reading:
     if found is None:
         return Reading(question, None, 0.0, can_answer(profile), "unknown", language)
     intent, query = found
-    left = unexplained(scene)
+    left = unexplained(scene, query)
     sure = prod(factor for _why, factor in scene.doubts) * prod(weight for _word, weight in left)
     notes = tuple(why for why, _factor in scene.doubts)
     words = ", ".join(word for word, weight in left if weight < 0.9)
@@ -78,7 +78,7 @@ def _wants_change(scene: Scene) -> bool:
     return cue is not None and all(lexicon.is_filler(scene.tokens[i]) for i in range(cue.start)) and cue.start <= 4
 
 
-def unexplained(scene: Scene) -> list[tuple[str, float]]:
+def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
     """Words with a meaning that the reading does not account for, each with what is left of the sureness.
 
     A noun for what a row is ("passengers") costs little, a verb little, a name or a number nearly all.
@@ -92,6 +92,7 @@ def unexplained(scene: Scene) -> list[tuple[str, float]]:
         if weight and not any(i in scene.taken for i in range(cue.start, cue.end)):
             scene.take(range(cue.start, cue.end))
             left.append((scene.words(range(cue.start, cue.end)), weight))
+    used = columns_of(query)
     entities = 0
     labels = [label_column(scene.profile)]
     for i, token in enumerate(scene.tokens):
@@ -103,8 +104,10 @@ def unexplained(scene: Scene) -> list[tuple[str, float]]:
             continue
         elif any(i in m.places and m.cell is None and m.column in labels for m in scene.mentions):
             continue
+        elif any(linking.columns_named(token, column) for column in used):
+            left.append((token.raw, 0.95))
         elif any(i in m.places for m in scene.mentions):
-            left.append((token.raw, 0.6))
+            left.append((token.raw, 0.8 if query.kind == "share" and _names_rows(scene, i) else 0.6))
         elif any(lexicon.cell_concepts([token])) and not _names_rows(scene, i):
             left.append((token.raw, 0.4))
         elif i in scene.measures:
@@ -159,9 +162,9 @@ def _is_asked(scene: Scene, i: int) -> bool:
 
 # Cues that change the meaning of a question: a reading that leaves one out is probably another question's.
 _MUST = {
-    "gt": 0.5, "lt": 0.5, "ge": 0.7, "le": 0.8, "howmuch": 0.4, "ratio": 0.4, "no": 0.5, "next": 0.5, "previous": 0.5, "percentile": 0.2,
+    "gt": 0.5, "lt": 0.5, "howmuch": 0.4, "ratio": 0.4, "no": 0.5, "next": 0.5, "previous": 0.5, "percentile": 0.2,
     "quartile": 0.2, "correlation": 0.5, "half": 0.5, "third": 0.7, "quarter": 0.7, "median": 0.3, "mode": 0.5, "rare": 0.4, "missing": 0.5,
-    "others": 0.6, "trend": 0.7, "negative": 0.4, "zero": 0.5, "spread": 0.3, "variance": 0.3, "range": 0.5,
+    "others": 0.6, "trend": 0.7, "negative": 0.4, "same": 0.3, "zero": 0.5, "spread": 0.3, "variance": 0.3, "range": 0.5,
 }  # fmt: skip
 
 

@@ -50,10 +50,12 @@ class Scene:
     def has(self, *names: str) -> bool:
         return self.cue(*names) is not None
 
-    def use(self, mention: Mention) -> Mention:
-        """Count a mention as used, its words as accounted for, and its weakness as doubt."""
+    def use(self, mention: Mention, *, surely: bool = False) -> Mention:
+        """Count a mention as used, its words as accounted for, and its weakness as doubt unless the context is sure."""
         self.spent.add(id(mention))
         self.take(mention.places)
+        if surely:
+            return mention
         if mention.score < 0.85:
             factor = 0.96 if mention.score >= 0.7 else 0.9 if mention.score >= 0.45 else 0.8
             self.doubt(f"{self.words(mention.places)} = {mention.cell or mention.column.name}", factor)
