@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,8 +93,7 @@ def _negative(found: Sequence[Token], i: int, value: float) -> float:
 
 def _value(text: str) -> float:
     bare = text.replace(" ", "").replace("\u00a0", "").replace("\u202f", "")
-    whole, comma, rest = bare.partition(",")
-    if comma and (len(rest.split(".")[0]) == 3 and whole != "0"):
+    if re.fullmatch(r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?", bare):
         return float(bare.replace(",", ""))  # 12,467: a comma before exactly three digits groups thousands
     return float(bare.replace(",", "."))
 
