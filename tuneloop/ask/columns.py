@@ -35,11 +35,8 @@ class Profile:
 
     def column(self, name: str) -> Column:
         """The column with this name, as the header writes it or lower-cased. Raises KeyError."""
-        for same in (lambda c: c.name == name, lambda c: c.name.lower() == name.lower()):
-            for column in self.columns:
-                if same(column):
-                    return column
-        raise KeyError(name)
+        named = {column.name.lower(): column for column in self.columns} | {c.name: c for c in self.columns}
+        return named[name] if name in named else named[name.lower()]
 
 
 def as_json(profile: Profile) -> dict[str, Any]:

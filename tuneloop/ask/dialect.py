@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from tuneloop.ask.kinds import MISSING
 from tuneloop.ask.numerals import looks_like_date, looks_like_number
@@ -199,27 +200,30 @@ def _kind_changes(first: Sequence[str], body: Sequence[Sequence[str]]) -> tuple[
         if not below:
             continue
         if sum(looks_like_number(c) or looks_like_date(c) for c in below) >= 0.8 * len(below):
-            top = top.strip()
-            if looks_like_number(top) or looks_like_date(top):
+            if looks_like_number(top.strip()) or looks_like_date(top.strip()):
                 against += 1
-            elif top and top.lower() not in MISSING:
+            elif top.strip() and top.strip().lower() not in MISSING:
                 changes += 1
     return changes, against
 
 
 def _years(row: Sequence[str]) -> bool:
-    """A text or nothing, then years in steps of one: the header of a table with a column per year."""
+    """A text or nothing, then years that rise or fall: the header of a table with a column per year."""
     rest = [cell.strip() for cell in row[1:] if cell.strip()]
+    if row[0].strip().isdigit():
+        return False
     years = [int(cell) for cell in rest if re.fullmatch(r"(19|20)\d\d", cell)]
-    steps = {b - a for a, b in zip(years, years[1:], strict=False)}
-    return len(years) >= 2 and len(years) >= 0.8 * len(rest) and steps in ({1}, {-1})
+    steps = [b - a for a, b in pairwise(years)]
+    one_way = all(step > 0 for step in steps) or all(step < 0 for step in steps)
+    return len(years) >= 2 and len(years) >= 0.8 * len(rest) and one_way
 
 
 def _could_be_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
     """Among texts only: names are filled, different, short, and do not come again in their column."""
     names = [cell.strip() for cell in first]
-    if not all(names[: len(names) - 1] or names) or len(set(names)) < len(names):
+    # One may be nameless: the numbers of the rows, or the end of each line.
+    if names.count("") > 1 or len(set(names)) < len(names):
         return False
     if any(len(name) > 100 for name in names):
         return False
-    return not any(n < len(row) and row[n].strip() == name for n, name in enumerate(names) for row in body)
+    return not any(name and n < len(row) and row[n].strip() == name for n, name in enumerate(names) for row in body)

@@ -16,7 +16,7 @@ from tuneloop.ask.load import Loaded, load
 from tuneloop.ask.profile import profile
 from tuneloop.ask.report import Finding, Report
 from tuneloop.ask.staging import Staged, exact, fast, understood
-from tuneloop.errors import BadInput
+from tuneloop.errors import BadInput, OutOfResources
 from tuneloop.texts import _
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ def ingest(source: Path, scratch: Path, asked: dict[str, Any]) -> dict[str, Any]
         units = {name: d.numeral.unit for name, d in loaded.decisions.items() if d.numeral}
         seen = profile(connection, "t", units)
         connection.execute("CHECKPOINT")
+    except duckdb.OutOfMemoryException:
+        raise OutOfResources(
+            _("the table needs more memory than loading may take ({memory})").format(memory=MEMORY),
+            fix=_("Leave out columns that nobody asks about."),
+        ) from None
     finally:
         connection.close()
     told = told_of(source, staged, loaded, time.monotonic() - started)
@@ -136,7 +141,7 @@ def told_of(source: Path, staged: Staged, loaded: Loaded, seconds: float) -> Rep
         examples=tuple(count.examples),
         padded=count.padded,
         unread=unread,
-        found=tuple([*staged.found, *_written(loaded)]),
+        found=(*staged.found, *_written(loaded)),
         seconds=round(seconds, 3),
         reader=staged.reader,
     )
@@ -145,9 +150,15 @@ def told_of(source: Path, staged: Staged, loaded: Loaded, seconds: float) -> Rep
 def _written(loaded: Loaded) -> list[Finding]:
     """What the columns tell of decimal mark and order of dates."""
     made = []
-    comma = [n for n, d in loaded.decisions.items() if d.numeral and d.numeral.style in ("comma", "blank comma", "point comma")]
+    comma = [
+        n
+        for n, d in loaded.decisions.items()
+        if d.numeral and d.numeral.style in ("comma", "blank comma", "point comma")
+    ]
     point = [n for n, d in loaded.decisions.items() if d.numeral and n not in comma and not d.numeral.whole]
-    thousands = [n for n, d in loaded.decisions.items() if d.numeral and d.numeral.style == "comma point" and d.numeral.whole]
+    thousands = [
+        n for n, d in loaded.decisions.items() if d.numeral and d.numeral.style == "comma point" and d.numeral.whole
+    ]
     for value, names in ((",", comma), (".", [*point, *thousands])):
         if names:
             unsure = [n for n in names if (d := loaded.decisions[n].numeral) and d.ambiguous]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuneloop.ask.columns import quoted
-from tuneloop.ask.kinds import TRIMMED, Decision, Hints, decide, decide_all
+from tuneloop.ask.kinds import WIDE_BLANKS, Decision, Hints, decide, decide_all, trimmed_sql
 from tuneloop.ask.staging import Staged
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def load(connection: DuckDBPyConnection, staged: Staged, table: str, asked: dict
 
     Raises what DuckDB raises when it cannot read the file as staged.
     """
-    samples = _samples(connection, staged, size)
+    samples, thorough = _samples(connection, staged, size)
     hints = Hints(asked.get("decimal", ""), asked.get("dates", ""))
     decisions = decide_all(samples, hints, comma_country=staged.comma_country)
     for name, kind in asked.get("kinds", {}).items():
@@ -46,15 +46,16 @@ def load(connection: DuckDBPyConnection, staged: Staged, table: str, asked: dict
             decisions[name] = Decision("text")
     unread: dict[str, int] = {}
     for _pass in range(PASSES):
-        connection.execute(f"CREATE OR REPLACE TABLE {quoted(table)} AS {_select(staged, decisions)}")
+        connection.execute(f"CREATE OR REPLACE TABLE {quoted(table)} AS {_select(staged, decisions, thorough)}")
         unread = _unread(connection, table, staged)
-        again = {n: d for n, d in _second_thoughts(connection, staged, decisions, unread, samples, hints)}
-        if not again:
+        again, wider = _second_thoughts(connection, staged, table, decisions, unread, samples, hints, thorough)
+        if not again and not wider:
             break
         decisions |= again
+        thorough |= wider
     else:
         decisions |= {name: Decision("text") for name in again}
-        connection.execute(f"CREATE OR REPLACE TABLE {quoted(table)} AS {_select(staged, decisions)}")
+        connection.execute(f"CREATE OR REPLACE TABLE {quoted(table)} AS {_select(staged, decisions, thorough)}")
         unread = _unread(connection, table, staged)
     connection.execute(f"ALTER TABLE {quoted(table)} DROP COLUMN {quoted(UNREAD)}")
     return Loaded(decisions, unread, *_without_empty_rows(connection, staged, table))
@@ -63,42 +64,56 @@ def load(connection: DuckDBPyConnection, staged: Staged, table: str, asked: dict
 UNREAD = "unread cells of this row\x1f"  # a name no header can give: unprintable characters are taken out of those
 
 
-def _samples(connection: DuckDBPyConnection, staged: Staged, size: int) -> dict[str, dict[str, int]]:
-    """Distinct texts of each text column and how often they come in a sample."""
+def _samples(connection: DuckDBPyConnection, staged: Staged, size: int) -> tuple[dict[str, dict[str, int]], set[str]]:
+    """Distinct texts of each text column and how often they come in a sample; columns with wide blanks at ends."""
     limit = max(1_000, min(SAMPLE_ROWS, SAMPLE_CELLS // max(1, len(staged.names))))
     # Small files are sampled all over; of large ones the head is read, and what lies further on may ask for a pass.
     how = f"USING SAMPLE reservoir({limit} ROWS) REPEATABLE (7)" if size < 64 << 20 else f"LIMIT {limit}"
     connection.execute(f"CREATE OR REPLACE TEMP TABLE sample AS SELECT * FROM {staged.relation} {how}")
-    found = {}
+    found: dict[str, dict[str, int]] = {}
+    thorough: set[str] = set()
     for n, name in enumerate(staged.names):
         if staged.given and staged.given[n] != "VARCHAR":
             continue
         rows = connection.execute(
-            f"SELECT trim(c{n}, {TRIMMED}) AS cell, count(*) AS n FROM sample GROUP BY cell HAVING cell <> ''"
+            f"SELECT {trimmed_sql(f'c{n}')} AS cell, count(*) AS n FROM sample GROUP BY cell HAVING cell IS NOT NULL"
             f" ORDER BY n DESC, cell LIMIT {SAMPLE_DISTINCT}"
         ).fetchall()
-        found[name] = dict(rows)
+        found[name], wide = _stripped(rows)
+        thorough |= {name} if wide else set()
     connection.execute("DROP TABLE sample")
-    return found
+    return found, thorough
 
 
-def _select(staged: Staged, decisions: dict[str, Decision], where: str = "") -> str:
+def _stripped(rows: list[tuple[str, int]]) -> tuple[dict[str, int], bool]:
+    """Cells without wide blanks at their ends, and whether there were any."""
+    cells: Counter[str] = Counter()
+    for cell, n in rows:
+        cells[cell.strip(WIDE_BLANKS + " \t\r\n")] += n
+    wide = any(cell[0] in WIDE_BLANKS or cell[-1] in WIDE_BLANKS for cell, _n in rows)
+    del cells[""]
+    return dict(cells), wide
+
+
+def _select(staged: Staged, decisions: dict[str, Decision], thorough: set[str]) -> str:
     """The query that reads every cell, in three layers: trimmed, read, and which could not be read."""
     trimmed, read, marks, shown = [], [], [], []
     for n, name in enumerate(staged.names):
-        if name not in decisions:
+        shown.append(f"r{n} AS {quoted(name)}")
+        if name not in decisions:  # not a text: DuckDB read it
             trimmed.append(f"c{n} AS v{n}")
             read.append(f"v{n} AS r{n}")
-        else:
-            trimmed.append(f"nullif(trim(c{n}, {TRIMMED}), '') AS v{n}")
-            read.append(f"v{n}, {decisions[name].sql(f'v{n}')} AS r{n}" if decisions[name].kind != "text" else f"{decisions[name].sql(f'v{n}')} AS r{n}")
-            if decisions[name].kind != "text":
-                marks.append(f"CASE WHEN {decisions[name].unread_sql(f'v{n}', f'r{n}')} THEN '{n}' END")
-        shown.append(f"r{n} AS {quoted(name)}")
+            continue
+        trimmed.append(f"{trimmed_sql(f'c{n}', thorough=name in thorough)} AS v{n}")
+        how = decisions[name]
+        read.append(f"{how.sql(f'v{n}')} AS r{n}")
+        if how.kind != "text":
+            read.append(f"v{n}")
+            marks.append(f"CASE WHEN {how.unread_sql(f'v{n}', f'r{n}')} THEN '{n}' END")
     mark = f"nullif(concat_ws(',', {', '.join(marks)}), '')" if marks else "CAST(NULL AS VARCHAR)"
     return (
         f"SELECT {', '.join(shown)}, {mark} AS {quoted(UNREAD)} FROM (SELECT {', '.join(read)} FROM"
-        f" (SELECT {', '.join(trimmed)} FROM {staged.relation})){where}"
+        f" (SELECT {', '.join(trimmed)} FROM {staged.relation}))"
     )
 
 
@@ -117,36 +132,37 @@ def _unread(connection: DuckDBPyConnection, table: str, staged: Staged) -> dict[
 def _second_thoughts(
     connection: DuckDBPyConnection,
     staged: Staged,
+    table: str,
     decisions: dict[str, Decision],
     unread: dict[str, int],
     samples: dict[str, dict[str, int]],
     hints: Hints,
-) -> list[tuple[str, Decision]]:
-    """New decisions for columns whose unread cells, seen together with the sample, make them another kind."""
-    changed = []
+    thorough: set[str],
+) -> tuple[dict[str, Decision], set[str]]:
+    """New decisions for columns whose unread cells, seen together with the sample, make them another kind; and the
+    columns where only wide blanks were in the way."""
+    changed: dict[str, Decision] = {}
+    wider: set[str] = set()
     for name in unread:
-        n = staged.names.index(name)
-        old = decisions[name]
+        n, old = staged.names.index(name), decisions[name]
+        trimmed = trimmed_sql(f"c{n}", thorough=name in thorough)
         rows = connection.execute(
-            f"SELECT v{n}, count(*) FROM (SELECT v{n}, {old.sql(f'v{n}')} AS r{n} FROM"
-            f" (SELECT nullif(trim(c{n}, {TRIMMED}), '') AS v{n} FROM {staged.relation}))"
-            f" WHERE {old.unread_sql(f'v{n}', f'r{n}')} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1000"
+            f"SELECT v, count(*) FROM (SELECT v, {old.sql('v')} AS r FROM (SELECT {trimmed} AS v FROM"
+            f" {staged.relation})) WHERE {old.unread_sql('v', 'r')} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1000"
         ).fetchall()
-        read = {cell: n for cell, n in samples[name].items() if cell not in dict(rows)}
+        cells, wide = _stripped(rows)
+        wider |= {name} if wide and name not in thorough else set()
         # The sample stands for the whole column: its counts are scaled up to the rows that were read.
-        total = connection.execute(f"SELECT count({quoted(name)}) FROM t").fetchone()
+        read = {cell: n for cell, n in samples[name].items() if cell not in cells}
+        total = connection.execute(f"SELECT count({quoted(name)}) FROM {quoted(table)}").fetchone()
         scale = max(1.0, (total[0] if total else 0) / max(1, sum(read.values())))
-        samples[name] = {cell: round(n * scale) for cell, n in read.items()} | dict(rows)
+        samples[name] = {cell: round(n * scale) for cell, n in read.items()} | cells
         new = decide(name, samples[name], hints)
-        if _way(new) != _way(old):
-            changed.append((name, new))
+        if (new.kind, new.numeral, new.moment) != (old.kind, old.numeral, old.moment):
+            changed[name] = new
         else:
-            decisions[name] = new
-    return changed
-
-
-def _way(one: Decision) -> tuple[object, ...]:
-    return (one.kind, one.numeral, one.moment)
+            decisions[name] = new  # the same reading, with the stray cells to show
+    return changed, wider
 
 
 def _without_empty_rows(connection: DuckDBPyConnection, staged: Staged, table: str) -> tuple[int, int]:
@@ -158,5 +174,3 @@ def _without_empty_rows(connection: DuckDBPyConnection, staged: Staged, table: s
         connection.execute(f"DELETE FROM {quoted(table)} WHERE {condition}")
     rows = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()
     return (rows[0] if rows else 0), (empty[0] if empty else 0)
-
-

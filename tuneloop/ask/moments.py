@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _FIGURES = re.compile(
-    r"(?P<a>\d{1,4})(?P<mark>[-/.])(?P<b>\d{1,2})(?P=mark)(?P<c>\d{1,4})(?P<time>[T ]\d{1,2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
+    r"(?P<a>\d{1,4})(?P<mark>[-/.])(?P<b>\d{1,2})(?P=mark)(?P<c>\d{1,4})"
+    r"(?P<time>[T ]\d{1,2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
     r"(?P<zone>\s?Z|\s?[+-]\d{2}:?\d{2})?( ?г\.?)?"
 )
 _COMPACT = re.compile(r"(1[89]|20|21)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
@@ -35,7 +36,7 @@ DATE_WORDS = re.compile(r"date|дата|день|day|когда|dt$|_at$|time|в
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """`layout`: "ymd", "dmy", "mdy", "compact" (20210403), "named day" (3 April 2021), "named month" (April 3, 2021)."""
+    """`layout`: "ymd", "dmy", "mdy", "compact" (20210403), "named day" (3 May 2021), "named month" (May 3, 2021)."""
 
     layout: str
     mark: str = "-"  # between the figures

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 BLANKS = " \u00a0\u202f\u2009'’"  # between thousands
+_BLANK = f"[{BLANKS}]"
 CURRENCIES = {
     "$": "$", "us$": "$", "usd": "$", "€": "€", "eur": "€", "£": "£", "gbp": "£", "¥": "¥", "₽": "₽", "руб": "₽",
     "руб.": "₽", "р.": "₽", "р": "₽", "rub": "₽", "рублей": "₽", "рубля": "₽", "рубль": "₽", "₸": "₸", "₴": "₴",
@@ -45,8 +46,8 @@ _BODIES = (
     # name, pattern; the first that fits all cells of a column is how it is written
     ("plain", re.compile(r"\d+\.?\d*|\.\d+")),
     ("comma", re.compile(r"\d+(,\d*)?|,\d+")),  # decimal comma, no thousands
-    ("blank point", re.compile(r"(\d{1,3}([ \u00a0\u202f\u2009'’]\d{3})+|\d+)(\.\d*)?")),
-    ("blank comma", re.compile(r"(\d{1,3}([ \u00a0\u202f\u2009'’]\d{3})+|\d+)(,\d*)?")),
+    ("blank point", re.compile(rf"(\d{{1,3}}({_BLANK}\d{{3}})+|\d+)(\.\d*)?")),
+    ("blank comma", re.compile(rf"(\d{{1,3}}({_BLANK}\d{{3}})+|\d+)(,\d*)?")),
     ("comma point", re.compile(r"(\d{1,3}(,\d{3})+|\d{1,3})(\.\d*)?|\d+\.?\d*")),  # 1,234.5 beside 1234.5
     ("point comma", re.compile(r"(\d{1,3}(\.\d{3})+|\d{1,3})(,\d*)?|\d+,?\d*")),  # 1.234,5
 )
@@ -68,6 +69,7 @@ class Numeral:
     scaled: bool = False  # "1,5 млн" beside "300 тыс."
     signs: bool = False  # brackets or typographic minus signs
     ambiguous: bool = False  # "1,234" only: thousands or decimals
+    dotted: bool = False  # "1." beside "2.": a mark after whole numbers, as in rankings
 
 
 def looks_like_number(cell: str) -> bool:
@@ -138,8 +140,9 @@ def numeral(cells: Mapping[str, int], *, decimal: str = "") -> tuple[Numeral, li
     whole = whole and not any(mark in body.rstrip(mark) for body in bodies)
     if whole and any(len(re.sub(r"\D", "", body)) > 18 for body in bodies):
         return None  # longer than 64 bits: account numbers, not amounts
+    dotted = whole and any(body[-1] == mark for body in bodies)
     unit = next(iter(named), "")
-    return Numeral(style, whole, unit, tuple(sorted(affixes)), scaled, signs, ambiguous), others
+    return Numeral(style, whole, unit, tuple(sorted(affixes)), scaled, signs, ambiguous, dotted), others
 
 
 def _style(bodies: Mapping[str, int], decimal: str) -> tuple[str, bool]:
@@ -172,39 +175,54 @@ def _affixes(cell: str) -> tuple[str, str]:
 
 def numeral_sql(how: Numeral, cell: str) -> str:
     """SQL that reads the trimmed text `cell` (an SQL expression) as BIGINT or DOUBLE; NULL where it cannot."""
-    kind = "BIGINT" if how.whole else "DOUBLE"
     if how.style == "plain" and not (how.affixes or how.scaled or how.signs):
-        # TRY_CAST rounds "1.5" to a BIGINT and takes "nan", "inf", "1_000" and "0x1f": none of these is such a number.
-        odd = "_xXnNpP." if how.whole else "_xXnN"
-        return f"CASE WHEN translate({cell}, '{odd}', '') = {cell} THEN TRY_CAST({cell} AS {kind}) END"
-    bare = f"lower({cell})"
-    scale = ""
-    if how.scaled:
-        cases = " ".join(
-            f"WHEN regexp_matches({bare}, '[0-9]\\s*{re.escape(word)}(\\s|$)') THEN {factor:.0f}"
-            for word, factor in sorted(SCALES.items(), key=lambda item: -len(item[0]))
-            if any(word in affix.split() for affix in how.affixes)
-        )
-        scale = f" * (CASE {cases} ELSE 1 END)"
-    if how.affixes:
-        either = "|".join(
-            re.escape(affix).replace("\\ ", "\\s+").replace("'", "''") for affix in sorted(how.affixes, key=lambda a: -len(a))
-        )
-        bare = f"regexp_replace({bare}, '\\s*({either})\\s*', '')"
-    if how.signs:
-        bare = f"regexp_replace(translate({bare}, '−–', '--'), '^\\((.*)\\)$', '-\\1')"
-    bare = f"trim({bare}, ' \u00a0\u202f')"
+        if how.whole:  # TRY_CAST rounds "1.5" to 2 where it must be counted as unread
+            figures = f"rtrim({cell}, '.')" if how.dotted else cell
+            return f"CASE WHEN contains({figures}, '.') THEN NULL ELSE TRY_CAST({figures} AS BIGINT) END"
+        # "nan" and "inf" are no numbers to add up.
+        return f"CASE WHEN TRY_CAST({cell} AS DOUBLE) BETWEEN -1.7e308 AND 1.7e308 THEN TRY_CAST({cell} AS DOUBLE) END"
+    bare = _bare_sql(how, f"lower({cell})")
     pattern = dict(_BODIES)[how.style].pattern.replace("'", "''")
+    figures = _figures_sql(how, bare)
+    read = f"TRY_CAST({figures} AS DOUBLE)"
+    if how.whole:
+        read = f"CASE WHEN contains({figures}, '.') THEN NULL ELSE TRY_CAST({figures} AS BIGINT) END"
     number = f"[-+]? ?({pattern})([eE][-+]?[0-9]+)?"
+    return f"CASE WHEN regexp_full_match({bare}, '{number}') THEN {read} END" + _scale_sql(how, f"lower({cell})")
+
+
+def _bare_sql(how: Numeral, cell: str) -> str:
+    """SQL for a lower-case cell without currency, unit and brackets."""
+    if how.affixes:
+        longest_first = sorted(how.affixes, key=lambda affix: -len(affix))
+        either = "|".join(re.escape(affix).replace("\\ ", "\\s+").replace("'", "''") for affix in longest_first)
+        cell = f"regexp_replace({cell}, '\\s*({either})\\s*', '', 'g')"
+    if how.signs:
+        cell = f"regexp_replace(translate({cell}, '−–', '--'), '^\\((.*)\\)$', '-\\1')"
+    return f"trim({cell}, '{BLANKS[:3]}')"
+
+
+def _figures_sql(how: Numeral, bare: str) -> str:
+    """SQL for a number's figures with a point as decimal mark and nothing between thousands."""
+    blanks = BLANKS.replace("'", "''")
     figures = {
         "plain": bare,
         "comma": f"replace({bare}, ',', '.')",
-        "blank point": f"translate({bare}, ' \u00a0\u202f\u2009''’', '')",
-        "blank comma": f"replace(translate({bare}, ' \u00a0\u202f\u2009''’', ''), ',', '.')",
+        "blank point": f"translate({bare}, '{blanks}', '')",
+        "blank comma": f"replace(translate({bare}, '{blanks}', ''), ',', '.')",
         "comma point": f"replace({bare}, ',', '')",
         "point comma": f"replace(replace({bare}, '.', ''), ',', '.')",
     }[how.style]
-    read = f"TRY_CAST(replace({figures}, ' ', '') AS {kind})"
-    if how.whole:  # a later cell with a fraction must be counted as unread, not rounded
-        read = f"CASE WHEN contains({figures}, '.') AND NOT regexp_matches({figures}, '\\.0*$') THEN NULL ELSE {read} END"
-    return f"CASE WHEN regexp_full_match({bare}, '{number}') THEN {read} END{scale}"
+    return f"rtrim(replace({figures}, ' ', ''), '.')" if how.dotted else f"replace({figures}, ' ', '')"
+
+
+def _scale_sql(how: Numeral, cell: str) -> str:
+    """SQL that multiplies by a million where a cell says "million"."""
+    if not how.scaled:
+        return ""
+    said = [word for word in SCALES if any(word in affix.split() for affix in how.affixes)]
+    cases = " ".join(
+        f"WHEN regexp_matches({cell}, '[0-9]\\s*{re.escape(word)}(\\s|$)') THEN {SCALES[word]:.0f}"
+        for word in sorted(said, key=lambda word: -len(word))
+    )
+    return f" * (CASE {cases} ELSE 1 END)"

@@ -31,15 +31,11 @@ def kind_of(sql_type: str) -> Kind:
     return "number" if sql_type in (*numbers, "UHUGEINT", "FLOAT", "DOUBLE") or sql_type.startswith("DEC") else "text"
 
 
-def _column(
-    connection: DuckDBPyConnection, table: str, name: str, sql_type: str, rows: int, unit: str
-) -> Column:
+def _column(connection: DuckDBPyConnection, table: str, name: str, sql_type: str, rows: int, unit: str) -> Column:
     kind, column = kind_of(sql_type), quoted(name)
     distinct = f"count(DISTINCT {column})" if rows <= EXACT_ROWS else f"approx_count_distinct({column})"
     ends = f"min({column}), max({column})" if kind in ("number", "date") else "NULL, NULL"
-    there, different, low, high = _one(
-        connection, f"SELECT count({column}), {distinct}, {ends} FROM {quoted(table)}"
-    )
+    there, different, low, high = _one(connection, f"SELECT count({column}), {distinct}, {ends} FROM {quoted(table)}")
     values: tuple[str, ...] = ()
     if kind == "text":
         found = connection.execute(

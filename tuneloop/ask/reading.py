@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tuneloop.ask.dialect import Dialect, unwrapped
 
-LONGEST_ROW = 1_000_000  # characters; beyond it a quote was never closed
+LONGEST_ROW = 500_000  # characters; beyond it a quote was never closed
 MOST_LINES = 200  # of one row
 EXAMPLES = 5  # rejected rows kept for the report
 
@@ -154,10 +154,8 @@ def rows(
             count.reject(line, "quote" if cells is None else reason, text)
         else:
             count.loaded += 1
-            if len(cells) < width:
-                count.padded += 1
-                cells += [""] * (width - len(cells))
-            yield cells[:width]
+            count.padded += len(cells) < width
+            yield (cells + [""] * (width - len(cells)))[:width]
 
 
 _NOT_TEXT = re.compile("[\udc80-\udcff\ufffd]")

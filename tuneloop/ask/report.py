@@ -78,7 +78,7 @@ def reasons() -> dict[str, str]:
 
 
 def sum_of_rows(report: Report) -> str:
-    """"1,951 lines = 1 header + 1,950 loaded": nothing is lost without a reason."""
+    """ "1,951 lines = 1 header + 1,950 loaded": nothing is lost without a reason."""
     parts = [
         (report.above, _("above the header")),
         (report.header, _("header")),
@@ -124,7 +124,7 @@ def sentence(finding: Finding) -> str:
         "wrapped": _("each row is one quoted cell with a row inside"),
         "kinds": _("{changes} columns hold numbers or dates under a word"),
         "texts": _("its words are different and do not come again below"),
-        "years": _("years in steps of one"),
+        "years": _("its cells are years in order"),
         "data": _("its first row is like the others; columns are numbered"),
         "columns": _("seen in {columns}"),
         "guess": _("a guess: no cell of {columns} tells; say which with --dates or --decimal"),

@@ -155,5 +155,3 @@ def _died() -> OutOfResources:
         _("the query was stopped: it needs more memory than it may have"),
         fix=_("Ask for fewer rows or groups at once."),
     )
-
-

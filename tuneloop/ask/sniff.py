@@ -21,12 +21,13 @@ SINGLE_BYTE = ("cp1251", "koi8-r", "cp866", "cp1252", "mac_cyrillic", "iso8859-5
 BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 # The 120 pairs that make up three quarters of all letter pairs in Russian novels of the 19th century.
-PAIRS = frozenset(
+_PAIRS = (
     "то ст на не по но ко го ка ал ов ро ни ра во ен ли пр ол ло ор от ел ть ва ос ла та ре ер ак за од он ет те ве ом"
     " ил ри де да ог ат ес ан ле ит ем ся ск до ль ас ме бы се аз че же мо ин ки ам ой ны об ег ти ви чт ми вс ав сь ар"
     " ед им тр сл ма ру вы ну ис ив нн со ди ик хо бо пе ча бе ое тв чи ку ше му ок ыл из ей дн ая ие уд ду ев ад са оч"
-    " ши ож кр ич уж св их зн ня ля си ый".split()
+    " ши ож кр ич уж св их зн ня ля си ый"
 )
+PAIRS = frozenset(_PAIRS.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,12 @@ def encoding_of(parts: list[bytes]) -> Encoding:
         raise BadInput(_("the file is empty"), fix=_("Choose a file with rows in it."))
     if whole.isascii():
         if sum(whole.count(bytes([n])) for n in range(9)) > len(whole) / 10:
-            raise BadInput(_("the file holds no text"), fix=_("Choose a table: CSV, Excel, Parquet, JSON lines, SQLite."))
+            raise BadInput(
+                _("the file holds no text"), fix=_("Choose a table: CSV, Excel, Parquet, JSON lines, SQLite.")
+            )
         return Encoding("utf-8", "ascii")
     # A piece may end inside a letter: cut what follows its last line end.
-    text = b"\n".join(part[: part.rfind(b"\n") + 1] or part for part in parts)
-    text = text.decode("utf-8", "surrogateescape")
+    text = b"\n".join(part[: part.rfind(b"\n") + 1] or part for part in parts).decode("utf-8", "surrogateescape")
     letters = sum(1 for c in text if c > "\x7f")
     broken = sum(1 for c in text if "\udc80" <= c <= "\udcff")
     # A single-byte text has next to no valid sequences; a UTF-8 file with some lines pasted from elsewhere has many.
@@ -120,7 +122,7 @@ def _fit(text: str) -> float:
 
 def _point(before: str, letter: str, after: str) -> float:
     if "а" <= letter.lower() <= "я" or letter in "ёЁ":
-        if before.isascii() and before.isalpha() or after.isascii() and after.isalpha():
+        if _latin(before) or _latin(after):
             return -1.0
         if letter.isupper() and before.islower():
             return -1.0
@@ -128,8 +130,11 @@ def _point(before: str, letter: str, after: str) -> float:
             return 1.0 if (before + letter).lower() in PAIRS else 0.2
         return 0.5
     if letter.isalpha() and letter <= "\u024f":  # accented Latin
-        near_latin = before.isascii() and before.isalpha() or after.isascii() and after.isalpha()
-        return 0.8 if near_latin and not (letter.isupper() and before.islower()) else -0.3
+        return 0.8 if (_latin(before) or _latin(after)) and not (letter.isupper() and before.islower()) else -0.3
     if letter in "№«»—–“”„’‘…°€£§©®²³½·•\u00a0":
         return 0.2
     return -1.0  # lines of boxes, replacement characters, other scripts
+
+
+def _latin(letter: str) -> bool:
+    return letter.isascii() and letter.isalpha()

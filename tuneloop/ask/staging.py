@@ -13,13 +13,15 @@ from typing import Any
 
 from tuneloop.ask.columns import literal
 from tuneloop.ask.dialect import Dialect, Header, dialect, header
-from tuneloop.ask.reading import Count, open_lines, records, rows
+from tuneloop.ask.reading import LONGEST_ROW, Count, open_lines, records, rows
 from tuneloop.ask.report import Finding
 from tuneloop.ask.sniff import Encoding, encoding_of, pieces
 from tuneloop.errors import BadInput
 from tuneloop.texts import _
 
 MOST_COLUMNS = 2_000  # DuckDB needs 17 s for 50,000 columns, and nobody asks about them
+MOST_BYTES = 4 * LONGEST_ROW + 64  # of a row, all its characters in UTF-8; DuckDB's buffers are four times that
+LEAST_FIT = 0.05  # consistency under which a text is prose with commas; the most ragged real table seen has 0.3
 HEAD_ROWS = 120  # looked at to find the header
 
 
@@ -62,6 +64,13 @@ def understood(path: Path, asked: dict[str, Any]) -> Text:
     body = "".join(lines[above:])
     _refuse_markup(body)
     how = dialect(body, separator=asked.get("separator", ""), quote=asked.get("quote"))
+    if how.fit < LEAST_FIT and how.separator in body and not asked.get("separator"):
+        raise BadInput(
+            _("no separator makes rows of one width out of this text (the best, '{separator}', fits by {fit})").format(
+                separator=shown_mark(how.separator), fit=how.fit
+            ),
+            fix=_("If it is a table, say with --separator how its cells are separated."),
+        )
     first = [cells or [] for _line, _text, cells in itertools.islice(records(lines[above:], how, Count()), HEAD_ROWS)]
     wanted = asked.get("header")
     top = header(first, wanted if wanted is None else int(wanted))
@@ -121,10 +130,11 @@ def _batches(found: Iterable[Sequence[str]], size: int) -> Iterator[list[Sequenc
 def _read_csv(path: Path, width: int, how: Dialect, skip: int) -> str:
     """DuckDB's reader with nothing left for it to guess: it drops rows silently when it guesses wrong."""
     columns = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
+    quote, mark = literal(how.quote), literal(how.separator)
     return (
-        f"read_csv({literal(str(path))}, auto_detect = false, header = false, skip = {skip}, delim = {literal(how.separator)},"
-        f" quote = {literal(how.quote)}, escape = {literal(how.quote)}, columns = {{{columns}}}, nullstr = '',"
-        f" max_line_size = 8000000, strict_mode = true, null_padding = false, ignore_errors = false)"
+        f"read_csv({literal(str(path))}, auto_detect = false, header = false, skip = {skip}, delim = {mark},"
+        f" quote = {quote}, escape = {quote}, columns = {{{columns}}}, nullstr = '', max_line_size = {MOST_BYTES},"
+        f" buffer_size = {4 * MOST_BYTES}, strict_mode = true, null_padding = false, ignore_errors = false)"
     )
 
 
@@ -164,17 +174,19 @@ def _refuse_markup(body: str) -> None:
         raise BadInput(_("this is a PDF, not a table"), fix=_("Save it as CSV or Excel."))
 
 
+def shown_mark(mark: str) -> str:
+    """A separator as people name it."""
+    return {"\t": "tab", " ": "blank", "\x01": "\\x01"}.get(mark, mark)
+
+
 def _findings(source: Text) -> list[Finding]:
     code, how, top = source.encoding, source.how, source.header
     detail: dict[str, Any] = {"fit": code.fit, "second": code.second, "second_fit": code.second_fit}
     if code.how == "utf-8":
         detail = {"valid": f"{100 * code.fit:.4g} %"}
     found = [Finding("encoding", code.name, code.how, detail)]
-    shown = {"\t": "tab", " ": "blank", "\x01": "\\x01"}
-    fits = {"fit": how.fit, "second": shown.get(how.second, how.second), "second_fit": how.second_fit}
-    found.append(
-        Finding("separator", shown.get(how.separator, how.separator), "consistency" if how.second else "only", fits)
-    )
+    fits = {"fit": how.fit, "second": shown_mark(how.second), "second_fit": how.second_fit}
+    found.append(Finding("separator", shown_mark(how.separator), "consistency" if how.second else "only", fits))
     quoting = "wrapped" if how.wrapped else "plain" if not how.quote else "backslash" if how.backslash else ""
     if quoting:
         found.append(Finding("quotes", how.quote or "-", quoting))

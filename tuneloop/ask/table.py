@@ -1,8 +1,8 @@
 """Open a file as a table: loaded once into a columnar file beside it, reused while the source is unchanged.
 
-    table = open_table(Path("sales.csv"))
-    table.profile.columns, table.report
-    table.run("SELECT region, avg(price) FROM t GROUP BY region").rows
+table = open_table(Path("sales.csv"))
+table.profile.columns, table.report
+table.run("SELECT region, avg(price) FROM t GROUP BY region").rows
 """
 
 from __future__ import annotations
