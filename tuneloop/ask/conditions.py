@@ -62,7 +62,7 @@ def _comparisons(scene: Scene) -> list[Condition]:
         if span:
             found += _against_day(scene, cue, span)
             continue
-        if number is None or number.start in scene.taken or _is_half(scene, cue):
+        if number is None or number.ordinal or number.start in scene.taken or _is_half(scene, cue):
             continue
         column = _compared(scene, cue.start, max(number.end, cue.end), number)
         if column is None:

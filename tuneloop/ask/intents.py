@@ -118,7 +118,8 @@ def _target(scene: Scene, groups: list[Mention | Group]) -> Mention | None:
     for cue in scene.cues:
         if cue.name in ("which", "list", "each", "mode", "rare"):
             near = [m for m in scene.free() if m.cell is None and m not in groups and 0 <= m.start - cue.end <= 2 and scene.gap(cue.end, m.start) <= 0]
-            if cue.name == "each":
+            near = [m for m in near if not any(c.name in ("max", "min") and cue.end <= c.start < m.start and not c.end > m.start for c in scene.cues)]
+            if cue.name == "each" or scene.tokens[cue.start].text in ("who", "whose", "кто"):
                 near = []
             if near and _groupable(near[0].column):
                 return near[0]
@@ -455,6 +456,8 @@ def superlative(slots: Slots) -> Query | None:
         scene.take(range(slots.aggregate.start, slots.aggregate.end))
         slots.groups = (named or texts)[:1]
         return Query("aggregate", slots.aggregate.name, measure, groups=group_list(slots), filters=slots.all, order=order, limit=limit or 1)
+    if measure is not None and implied is None and slots.extreme and _adjective(scene, slots.extreme[0]):
+        scene.doubt(f"{scene.words(range(slots.extreme[0].start, slots.extreme[0].end))} = {measure.name}", 0.5)
     if measure is None:
         return _most_rows(slots, named or texts, order, limit)
     slots.measures = [m for m in slots.measures if m.column != measure]
@@ -467,6 +470,12 @@ def superlative(slots: Slots) -> Query | None:
     if slots.groups and slots.target is None:
         return Query("aggregate", "max" if order == "desc" else "min", measure, groups=group_list(slots), filters=slots.all, order=order)
     return _extreme_rows(slots, named, texts, measure, order, limit)
+
+
+def _adjective(scene: Scene, cue: Cue) -> bool:
+    """Whether the superlative names a measure of its own ("shortest"), which this table does not have."""
+    found = [scene.measures[i][0] for i in range(cue.start, min(cue.end + 1, len(scene.tokens))) if i in scene.measures]
+    return bool(found) and not found[0].generic
 
 
 _WHAT = frozenset("what какой какая какое каков какова".split())
@@ -680,13 +689,19 @@ def count(slots: Slots) -> Query | None:
     after = _directly([*slots.texts, *slots.measures, *([slots.target] if slots.target else [])], distinct or start, scene)
     if after is not None:
         return _count_of(slots, after, distinct is not None)
+    _doubt_count(slots, start)
+    return Query("aggregate", "count", filters=slots.all)
+
+
+def _doubt_count(slots: Slots, start: Cue) -> None:
+    """Rows are rarely what is counted where a condition leaves one row, or where a column holds quantities."""
+    scene = slots.scene
     if _is_key(slots):
         scene.doubt("one row counted", 0.4)
     if any(c.op in ("like", "in") and c.column.distinct > 0.7 * max(c.column.rows - c.column.missing, 1) for c in slots.filters):
         scene.doubt("single rows counted", 0.6)
     if "total" in scene.words(range(start.start, start.end)) and any(_carries(c, "quantity") and c.kind == "number" for c in scene.profile.columns):
         scene.doubt("rows, not a sum", 0.6)
-    return Query("aggregate", "count", filters=slots.all)
 
 
 def _directly(mentions: list[Mention], cue: Cue, scene: Scene) -> Mention | None:
@@ -706,6 +721,8 @@ def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
         return Query("aggregate", "sum", column, filters=slots.all)
     if column.distinct < 0.9 * rows and column.kind != "number":
         scene.doubt(f"{column.name}: rows", 0.8)
+    if _is_key(slots):
+        scene.doubt("one row counted", 0.4)
     return Query("aggregate", "count", filters=slots.all)
 
 
@@ -795,13 +812,16 @@ def lookup(slots: Slots) -> Query | None:
         scene.doubt("no condition", 0.5)
     if scene.has("or") and any(c.op == "in" and c.column != target.column for c in slots.filters):
         scene.doubt("one of two", 0.4)
+    if any(c.column == target.column and c.op in ("=", "like", "part") for c in slots.filters):
+        scene.doubt("the condition itself", 0.3)
     column = scene.use(target).column
+    limit = 1 if asked is not None and asked.name == "list" and scene.tokens[min(asked.end, len(scene.tokens) - 1)].text in ("a", "an", "one") else 0
     show = [column, *(scene.use(m).column for m in slots.texts if m is not target and abs(m.start - target.end) <= 2)]
     if asked is not None:
         scene.take(range(asked.start, asked.end))
     if column.kind != "number" and (column.distinct < 0.9 * scene.profile.rows or scene.has("distinct")):
-        return Query("rows", "distinct", show=tuple(show), filters=slots.all)
-    return Query("rows", show=tuple(show), filters=slots.all)
+        return Query("rows", "distinct", show=tuple(show), filters=slots.all, limit=limit)
+    return Query("rows", show=tuple(show), filters=slots.all, limit=limit)
 
 
 def _is_key(slots: Slots) -> bool:

@@ -50,6 +50,7 @@ def read(question: str, profile: Profile) -> Reading:
     intent, query = found
     left = unexplained(scene, query)
     sure = prod(factor for _why, factor in scene.doubts) * prod(weight for _word, weight in left)
+    sure *= _unmet(scene, query)
     notes = tuple(why for why, _factor in scene.doubts)
     words = ", ".join(word for word, weight in left if weight < 0.9)
     if sure < ANSWERS_FROM:
@@ -61,6 +62,21 @@ def read(question: str, profile: Profile) -> Reading:
     if words:
         why += "; " + _("not in the table: {words}").format(words=words)
     return Reading(question, query.sql, round(sure, 3), why, intent, language, query, notes)
+
+
+def _unmet(scene: Scene, query: Query) -> float:
+    """What is left of the sureness when a superlative or a mean was said and the query has none."""
+    factor = 1.0
+    superlative = any(
+        c.name in ("max", "min") and scene.tokens[c.start].text not in ("минимум", "максимум") for c in scene.cues
+    ) or any(scene.tokens[i].text.endswith("est") for i in scene.measures)
+    if superlative and not query.order and query.aggregate not in ("min", "max", "range") and query.kind not in ("compare", "share"):
+        factor *= 0.35
+    named = {i for m in scene.mentions if m.cell is None for i in m.places}
+    mean = any(c.name == "mean" and not named & set(range(c.start, c.end)) for c in scene.cues)
+    if mean and query.aggregate not in ("mean", "") and not any("average" in c.op for c in query.filters) and query.order != "desc":
+        factor *= 0.4
+    return factor
 
 
 def can_answer(profile: Profile) -> str:
@@ -168,6 +184,12 @@ _MUST = {
 }  # fmt: skip
 
 
+# Words after which a noun is a condition or a statement, and not what rows are.
+_TURNS = frozenset(
+    "in from at by for with on during to into against under over is are was were be в во на из с со для от у при под ,".split()
+)
+
+
 def _known_entity(scene: Scene) -> bool:
     return any(c.name.lower().endswith("id") for c in scene.profile.columns)
 
@@ -185,4 +207,6 @@ def _names_rows(scene: Scene, i: int) -> bool:
     before = [c for c in scene.cues if c.end <= i and c.name in ("count", "share", "which", "list", "max", "min", "top", "mean", "distinct", "sum")]
     near = any(scene.gap(c.end, i) <= (0 if c.name == "which" else 1) for c in before)
     after_link = any(m.end <= i and scene.gap(m.end, i) == 0 for m in scene.mentions)
-    return near or after_link
+    if any(m.cell is not None and m.start == i + 1 for m in scene.mentions) and after_link:
+        return True  # «у пингвинов Адели»
+    return (near or after_link) and not (i and scene.tokens[i - 1].text in _TURNS and not any(c.end == i for c in before))
