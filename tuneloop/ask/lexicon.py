@@ -187,5 +187,7 @@ def known_word(word: str) -> bool:
     keys = forms(word)
     return not (
         keys.isdisjoint(numbers.SMALL.keys() | numbers.ORDINALS.keys() | numbers.SCALES.keys())
-        and keys.isdisjoint(fillers()) and keys.isdisjoint(_concept_phrases().first) and keys.isdisjoint(_cue_phrases().first)
+        and keys.isdisjoint(fillers())
+        and keys.isdisjoint(_concept_phrases().first)
+        and keys.isdisjoint(_cue_phrases().first)
     )

@@ -19,8 +19,57 @@ SAME, FORM, SYNONYM, SOUND = 1.0, 0.94, 0.9, 0.8
 LEAST_NAMED = 0.3  # a third of a column's name, weighted by rarity, is the least that may stand for it
 MOST_CELL_WORDS = 12  # longer cells are prose; nobody names them in a question word by word
 UNITS = frozenset(
-    "usd eur rub gbp mm cm m km ft in g kg lb lbs mg ml l mph kmh s sec min h hr hrs pct percent prc mln bln thousand "
-    "руб рубль тыс млн млрд мм см м км г кг мл л шт чел долл га кв".split()
+    [
+        "usd",
+        "eur",
+        "rub",
+        "gbp",
+        "mm",
+        "cm",
+        "m",
+        "km",
+        "ft",
+        "in",
+        "g",
+        "kg",
+        "lb",
+        "lbs",
+        "mg",
+        "ml",
+        "l",
+        "mph",
+        "kmh",
+        "s",
+        "sec",
+        "min",
+        "h",
+        "hr",
+        "hrs",
+        "pct",
+        "percent",
+        "prc",
+        "mln",
+        "bln",
+        "thousand",
+        "руб",
+        "рубль",
+        "тыс",
+        "млн",
+        "млрд",
+        "мм",
+        "см",
+        "м",
+        "км",
+        "г",
+        "кг",
+        "мл",
+        "л",
+        "шт",
+        "чел",
+        "долл",
+        "га",
+        "кв",
+    ]
 )
 
 
@@ -95,7 +144,9 @@ def _name_words(column: Column) -> list[_Word]:
     found = [part for t in name_tokens(column.name) if t.kind != "sign" for part in _compound(t)]
     words = []
     for token, meanings in zip(found, lexicon.concepts(found), strict=True):
-        light = token.text in UNITS or (len(found) > 1 and token.text in ("of", "the", "id", "no", "to", "and", "и", "в", "по", "на", "к"))
+        light = token.text in UNITS or (
+            len(found) > 1 and token.text in ("of", "the", "id", "no", "to", "and", "и", "в", "по", "на", "к")
+        )
         words.append(_Word(token.keys, meanings, 0.15 if light and len(found) > 1 else 1.0))
     return words
 
@@ -107,7 +158,7 @@ def _compound(token: Token) -> list[Token]:
         return [token]
     for cut in range(1, len(text) - 2):
         left, right = text[:cut], text[cut:]
-        if (cut == 1 and len(right) > 3 or cut > 2 and lexicon.has_concept(left)) and lexicon.has_concept(right):
+        if ((cut == 1 and len(right) > 3) or (cut > 2 and lexicon.has_concept(left))) and lexicon.has_concept(right):
             return [Token(part, part, "word", forms(part)) for part in (left, right)]
     return [token]
 
@@ -219,7 +270,9 @@ def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table:
             places = frozenset(int(i) for i in run)
             if len(covered) == length:
                 found.append(Mention(column, column.values[v], places, score))
-            elif _distinctive(run, question, score, length, min(covered.values()), frozenset(t.text for t in tokens(column.values[v]))):
+            elif _distinctive(
+                run, question, score, length, min(covered.values()), frozenset(t.text for t in tokens(column.values[v]))
+            ):
                 found.append(Mention(column, column.values[v], places, 0.75 * score + 0.1, whole=False))
     return found
 
@@ -273,7 +326,10 @@ def _distinctive(
 def same_word(token: Token, key: str) -> bool:
     """A form of the word, or the same sound in the other script."""
     return key in token.keys or (
-        len(key) > 3 and is_cyrillic(token.text) != is_cyrillic(key) and len(token.text) > 3 and _sounds_alike(token, key)
+        len(key) > 3
+        and is_cyrillic(token.text) != is_cyrillic(key)
+        and len(token.text) > 3
+        and _sounds_alike(token, key)
     )
 
 
@@ -310,7 +366,11 @@ def corrected(question: Sequence[Token], profile: Profile, taken: frozenset[int]
     words |= {word for meaning in meanings for word in lexicon.lexicon_words(meaning)} | lexicon.vocabulary()
     return [
         token
-        if i in taken or token.kind != "word" or len(token.text) < 4 or lexicon.known_word(token.text) or token.keys & words
+        if i in taken
+        or token.kind != "word"
+        or len(token.text) < 4
+        or lexicon.known_word(token.text)
+        or token.keys & words
         else _mended(token, words)
         for i, token in enumerate(question)
     ]

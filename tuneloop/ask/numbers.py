@@ -76,7 +76,11 @@ def _digits(found: Sequence[Token], i: int) -> Number | None:
         value, end = value * scale, end + 1
     if end < len(found) and found[end].start == found[end - 1].end and found[end].text in ("th", "st", "nd", "rd"):
         ordinal, end = True, end + 1
-    elif end + 1 < len(found) and found[end].text == "-" and found[end + 1].text in ("й", "я", "е", "го", "м", "ый", "ом", "ой"):
+    elif (
+        end + 1 < len(found)
+        and found[end].text == "-"
+        and found[end + 1].text in ("й", "я", "е", "го", "м", "ый", "ом", "ой")
+    ):
         ordinal, end = True, end + 2
     sign = found[i - 1].text if i and found[i - 1].text in ("$", "€", "₽", "£", "#") else ""
     if end < len(found) and (found[end].text == "%" or not found[end].keys.isdisjoint({"процент", "percent"})):

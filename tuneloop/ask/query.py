@@ -227,7 +227,9 @@ def _summary(query: Query) -> str:
     if query.measure is None:
         raise ValueError("a summary has a measure")
     x = query.measure.sql
-    quartiles = ", ".join(f'quantile_cont({x}, {q}) AS "{name}"' for name, q in (("q1", 0.25), ("median", 0.5), ("q3", 0.75)))
+    quartiles = ", ".join(
+        f'quantile_cont({x}, {q}) AS "{name}"' for name, q in (("q1", 0.25), ("median", 0.5), ("q3", 0.75))
+    )
     return f'SELECT min({x}) AS "min", {quartiles}, max({x}) AS "max", avg({x}) AS "mean" FROM t{_filtered(query)}'
 
 

@@ -15,7 +15,7 @@ from tuneloop.ask.columns import Profile
 from tuneloop.ask.conditions import conditions
 from tuneloop.ask.intents import decide
 from tuneloop.ask.query import Query, columns_of
-from tuneloop.ask.scene import Scene, label_column, open_scene
+from tuneloop.ask.scene import Scene, has_meaning, label_column, open_scene
 from tuneloop.ask.words import is_cyrillic, part_of_speech
 from tuneloop.texts import _
 
@@ -70,11 +70,21 @@ def _unmet(scene: Scene, query: Query) -> float:
     superlative = any(
         c.name in ("max", "min") and scene.tokens[c.start].text not in ("минимум", "максимум") for c in scene.cues
     ) or any(scene.tokens[i].text.endswith("est") for i in scene.measures)
-    if superlative and not query.order and query.aggregate not in ("min", "max", "range") and query.kind not in ("compare", "share"):
+    if (
+        superlative
+        and not query.order
+        and query.aggregate not in ("min", "max", "range")
+        and query.kind not in ("compare", "share")
+    ):
         factor *= 0.35
     named = {i for m in scene.mentions if m.cell is None for i in m.places}
     mean = any(c.name == "mean" and not named & set(range(c.start, c.end)) for c in scene.cues)
-    if mean and query.aggregate not in ("mean", "") and not any("average" in c.op for c in query.filters) and query.order != "desc":
+    if (
+        mean
+        and query.aggregate not in ("mean", "")
+        and not any("average" in c.op for c in query.filters)
+        and query.order != "desc"
+    ):
         factor *= 0.4
     return factor
 
@@ -112,27 +122,29 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
     entities = 0
     labels = [label_column(scene.profile)]
     for i, token in enumerate(scene.tokens):
-        if i in scene.taken or lexicon.is_filler(token) or len(token.text) < 2 and token.kind == "word":
+        if i in scene.taken or lexicon.is_filler(token) or (len(token.text) < 2 and token.kind == "word"):
             continue
         if token.kind != "word":
             left.append((token.raw, 0.3))
-        elif scene.names_row(token) or not token.keys.isdisjoint(lexicon.person_words()):
-            continue
-        elif any(i in m.places and m.cell is None and m.column in labels for m in scene.mentions):
+        elif (
+            scene.names_row(token)
+            or not token.keys.isdisjoint(lexicon.person_words())
+            or any(i in m.places and m.cell is None and m.column in labels for m in scene.mentions)
+        ):
             continue
         elif any(linking.columns_named(token, column) for column in used):
             left.append((token.raw, 0.95))
         elif any(i in m.places for m in scene.mentions):
             left.append((token.raw, 0.8 if query.kind == "share" and _names_rows(scene, i) else 0.6))
-        elif any(lexicon.cell_concepts([token])) and not _names_rows(scene, i):
-            left.append((token.raw, 0.4))
-        elif i in scene.measures:
+        elif (any(lexicon.cell_concepts([token])) and not _names_rows(scene, i)) or i in scene.measures:
             left.append((token.raw, 0.4))
         elif _beside_number(scene, i):
             left.append((token.raw, 0.97))
         elif _is_asked(scene, i) and not _is_action(token.text):
-            named = labels[0] is not None and not any(m.column == labels[0] for m in scene.mentions)
-            left.append((token.raw, 0.8 if named else 0.45))
+            label = labels[0]
+            free = label is not None and not any(m.column == label for m in scene.mentions)
+            names = label is not None and (has_meaning(label, "name") or has_meaning(label, "title"))
+            left.append((token.raw, 0.8 if free and names else 0.6 if free else 0.45))
         elif _is_compound(scene, i):
             left.append((token.raw, 0.9))
         elif i and token.raw[:1].isupper() and not scene.tokens[i - 1].text.endswith("."):
@@ -150,7 +162,23 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
 
 
 _PLAIN_CUES = frozenset(
-    "count sum which list when where each among than and or only equal exists truth".split()
+    [
+        "count",
+        "sum",
+        "which",
+        "list",
+        "when",
+        "where",
+        "each",
+        "among",
+        "than",
+        "and",
+        "or",
+        "only",
+        "equal",
+        "exists",
+        "truth",
+    ]
 )
 
 
@@ -172,7 +200,8 @@ def _is_asked(scene: Scene, i: int) -> bool:
     """The noun right after "which": what the answer should be."""
     linked = {j for m in scene.mentions for j in m.places}
     return any(
-        c.name == "which" and i >= c.end and scene.gap(c.end, i) == 0 and not linked & set(range(c.end, i)) for c in scene.cues
+        c.name == "which" and i >= c.end and scene.gap(c.end, i) == 0 and not linked & set(range(c.end, i))
+        for c in scene.cues
     )
 
 
@@ -186,7 +215,38 @@ _MUST = {
 
 # Words after which a noun is a condition or a statement, and not what rows are.
 _TURNS = frozenset(
-    "in from at by for with on during to into against under over is are was were be в во на из с со для от у при под ,".split()
+    [
+        "in",
+        "from",
+        "at",
+        "by",
+        "for",
+        "with",
+        "on",
+        "during",
+        "to",
+        "into",
+        "against",
+        "under",
+        "over",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "в",
+        "во",
+        "на",
+        "из",
+        "с",
+        "со",
+        "для",
+        "от",
+        "у",
+        "при",
+        "под",
+        ",",
+    ]
 )
 
 
@@ -204,9 +264,15 @@ def _is_action(word: str) -> bool:
 
 def _names_rows(scene: Scene, i: int) -> bool:
     """The noun after "how many", "which", a figure or its measure, or the subject of the question."""
-    before = [c for c in scene.cues if c.end <= i and c.name in ("count", "share", "which", "list", "max", "min", "top", "mean", "distinct", "sum")]
+    before = [
+        c
+        for c in scene.cues
+        if c.end <= i and c.name in ("count", "share", "which", "list", "max", "min", "top", "mean", "distinct", "sum")
+    ]
     near = any(scene.gap(c.end, i) <= (0 if c.name == "which" else 1) for c in before)
     after_link = any(m.end <= i and scene.gap(m.end, i) == 0 for m in scene.mentions)
     if any(m.cell is not None and m.start == i + 1 for m in scene.mentions) and after_link:
         return True  # «у пингвинов Адели»
-    return (near or after_link) and not (i and scene.tokens[i - 1].text in _TURNS and not any(c.end == i for c in before))
+    return (near or after_link) and not (
+        i and scene.tokens[i - 1].text in _TURNS and not any(c.end == i for c in before)
+    )

@@ -12,11 +12,43 @@ from tuneloop.ask.lexicon import Cue, Measure
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.words import Token, name_tokens, tokens
 
-FLAG_WORDS = frozenset("yes no true false y n t f да нет 0 1 истина ложь".split())
+FLAG_WORDS = frozenset(["yes", "no", "true", "false", "y", "n", "t", "f", "да", "нет", "0", "1", "истина", "ложь"])
 # Cues whose word may as well be a column or a cell ("total", "average", "first"): a link must be exact to win.
 STRONG = frozenset(
-    "count share mean median sum max min mode rare gt ge lt le between each others howmuch distribution correlation "
-    "trend percentile no distinct missing which when list top bottom half among than".split()
+    [
+        "count",
+        "share",
+        "mean",
+        "median",
+        "sum",
+        "max",
+        "min",
+        "mode",
+        "rare",
+        "gt",
+        "ge",
+        "lt",
+        "le",
+        "between",
+        "each",
+        "others",
+        "howmuch",
+        "distribution",
+        "correlation",
+        "trend",
+        "percentile",
+        "no",
+        "distinct",
+        "missing",
+        "which",
+        "when",
+        "list",
+        "top",
+        "bottom",
+        "half",
+        "among",
+        "than",
+    ]
 )
 
 
@@ -97,14 +129,23 @@ def open_scene(question: str, profile: Profile) -> Scene:
     """Find everything a question may name, and decide where two readings of the same words compete."""
     found = list(tokens(question))
     mentions = linking.links(found, profile)
-    taken = frozenset(i for m in mentions for i in m.places) | {i for c in lexicon.cues(found) for i in range(c.start, c.end)}
+    taken = frozenset(i for m in mentions for i in m.places) | {
+        i for c in lexicon.cues(found) for i in range(c.start, c.end)
+    }
     mended = linking.corrected(found, profile, taken)
     changed = [i for i, (a, b) in enumerate(zip(found, mended, strict=True)) if a is not b]
     if changed:
         found, mentions = mended, linking.links(mended, profile)
     cues = lexicon.cues(found)
     scene = Scene(
-        profile, found, cues, numbers.numbers(found), dates.spans(found), [], lexicon.measures(found), lexicon.opposites(found)
+        profile,
+        found,
+        cues,
+        numbers.numbers(found),
+        dates.spans(found),
+        [],
+        lexicon.measures(found),
+        lexicon.opposites(found),
     )
     scene.candidates = [m for m in mentions if not _is_entity(m, scene)]
     scene.mentions = chosen(scene.candidates, scene)
@@ -120,7 +161,11 @@ def chosen(mentions: list[Mention], scene: Scene) -> list[Mention]:
     columns = {i for m in candidates if m.cell is None for i in m.places}
     candidates = [m for m in candidates if m.whole or not m.places & (columns | strong | scene.measures.keys())]
     exact = {m.places for m in candidates if m.cell is None and m.score >= 0.85 and not m.missed}
-    candidates = [m for m in candidates if m.cell is None or m.places not in exact or m.column.distinct <= 50 or _is_proper(m, scene)]
+    candidates = [
+        m
+        for m in candidates
+        if m.cell is None or m.places not in exact or m.column.distinct <= 50 or _is_proper(m, scene)
+    ]
     candidates = [m for m in candidates if not _is_head(m, candidates, scene)]
     candidates.sort(key=lambda m: (-_rank(m), m.missed, m.column.distinct))
     kept: list[Mention] = []
@@ -139,7 +184,9 @@ def _is_cue(mention: Mention, strong: set[int], scene: Scene) -> bool:
         ordinal = not {k for i in mention.places for k in scene.tokens[i].keys}.isdisjoint(numbers.ORDINALS)
         named = ordinal and any(_says(mention.column, word) for word in beside)
         return not named and (mention.score < 1 or not mention.whole or len(mention.places) == 1)
-    return mention.score < 1 or any(t.text in ("по", "by", "top", "first", "last", "in", "of") for t in (scene.tokens[i] for i in mention.places))
+    return mention.score < 1 or any(
+        t.text in ("по", "by", "top", "first", "last", "in", "of") for t in (scene.tokens[i] for i in mention.places)
+    )
 
 
 def _is_entity(mention: Mention, scene: Scene) -> bool:
@@ -160,7 +207,26 @@ def _says(column: Column, word: str) -> bool:
     return any(m.column == column for m in linking.columns_named(_single(word), column))
 
 
-HEADS = frozenset("размер величина сумма количество число уровень значение объем size amount number level value total sum quantity".split())
+HEADS = frozenset(
+    [
+        "размер",
+        "величина",
+        "сумма",
+        "количество",
+        "число",
+        "уровень",
+        "значение",
+        "объем",
+        "size",
+        "amount",
+        "number",
+        "level",
+        "value",
+        "total",
+        "sum",
+        "quantity",
+    ]
+)
 
 
 def _is_head(mention: Mention, candidates: list[Mention], scene: Scene) -> bool:
@@ -176,7 +242,11 @@ def _is_head(mention: Mention, candidates: list[Mention], scene: Scene) -> bool:
 
 def _rank(mention: Mention) -> float:
     """More words first, then stronger ones; a whole cell beats a column that fits less well."""
-    return len(mention.places) * (0.4 + 0.6 * mention.score) + (0.05 if mention.cell is not None and mention.whole else 0.0) - 0.02 * mention.missed
+    return (
+        len(mention.places) * (0.4 + 0.6 * mention.score)
+        + (0.05 if mention.cell is not None and mention.whole else 0.0)
+        - 0.02 * mention.missed
+    )
 
 
 def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> Mention:
@@ -212,7 +282,11 @@ def _same_cell(a: Mention, b: Mention) -> bool:
 def _support(mention: Mention, scene: Scene) -> set[int]:
     """Words near a cell that name its column: "началось в Бруклине" is the borough of the pickup."""
     near = range(max(mention.start - 5, 0), min(mention.end + 4, len(scene.tokens)))
-    places = [i for i in near if i not in mention.places and scene.tokens[i].kind == "word" and not lexicon.is_filler(scene.tokens[i])]
+    places = [
+        i
+        for i in near
+        if i not in mention.places and scene.tokens[i].kind == "word" and not lexicon.is_filler(scene.tokens[i])
+    ]
     return {i for i in places if linking.columns_named(scene.tokens[i], mention.column)}
 
 
