@@ -20,7 +20,10 @@ from tuneloop.ask.words import name_tokens
 OPERATORS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
-_RANGE = (("от", "до"), ("с", "по"), ("с", "до"), ("со", "по"), ("from", "to"), ("from", "until"), ("between", "and"), ("между", "и"), ("from", "through"))  # fmt: skip
+_RANGE = (
+    ("от", "до"), ("с", "по"), ("с", "до"), ("со", "по"), ("from", "to"), ("from", "until"), ("between", "and"),
+    ("между", "и"), ("from", "through"),
+)  # fmt: skip
 
 
 def ranges(scene: Scene) -> list[Condition]:
@@ -101,7 +104,9 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     after = [m for m in numeric if 0 <= m.start - end <= 2 and not scene.gap(end, m.start)] or _second_reading(
         scene, end
     )
-    timely = not scene.tokens[max(start, 0)].keys.isdisjoint(_TIMELY) or scene.tokens[max(start, 0)].text in _TIMELY
+    timely = not scene.tokens[max(start, 0)].keys.isdisjoint(lexicon.words("timely")) or scene.tokens[
+        max(start, 0)
+    ].text in lexicon.words("timely")
     if (
         timely
         and dates.is_year(f"{number.value:.0f}")
@@ -141,35 +146,6 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
         scene.doubt(f"{number.value:g}: {rest[0].column.name}", 0.8)
         return scene.use(rest[0]).column
     return None
-
-
-_TIMELY = frozenset(
-    [
-        "after",
-        "before",
-        "since",
-        "until",
-        "between",
-        "from",
-        "prior",
-        "earlier",
-        "later",
-        "после",
-        "до",
-        "с",
-        "со",
-        "раньше",
-        "позже",
-        "позднее",
-        "ранее",
-        "между",
-        "от",
-        "начиная",
-        "по",
-        "through",
-        "past",
-    ]
-)
 
 
 def _second_reading(scene: Scene, end: int) -> list[Mention]:

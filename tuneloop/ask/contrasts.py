@@ -5,6 +5,7 @@ Each function looks whether its cues and slots are there and returns a query, or
 
 from __future__ import annotations
 
+from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column
 from tuneloop.ask.comparisons import measured
 from tuneloop.ask.lexicon import Cue
@@ -180,8 +181,7 @@ def share(slots: Slots) -> Query | None:
         base, part = _base_and_part(slots)
         return Query("share", groups=group_list(slots), filters=base, part=part, order=slots.extreme[1], limit=1)
     if slots.groups:
-        flags = [c for c in slots.filters]
-        if flags:
+        if slots.filters:
             base, part = _base_and_part(slots)
             return Query("share", measure=measure, groups=group_list(slots), filters=base, part=part, order="desc")
         return Query("share", measure=measure, groups=group_list(slots))
@@ -196,7 +196,7 @@ def share(slots: Slots) -> Query | None:
 
 
 def _base_and_part(slots: Slots) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:
-    """(all rows spoken of, the part asked about): "of women [base] survived [part]", "выживших [part] среди женщин [base]"."""
+    """(all rows spoken of, the part asked about): women and survived in "of women survived"."""
     scene, found = slots.scene, slots.filters
     if len(found) == 1:
         return (), tuple(found)
@@ -208,33 +208,13 @@ def _base_and_part(slots: Slots) -> tuple[tuple[Condition, ...], tuple[Condition
         if not earlier:
             return (later[0],), tuple(later[1:])
         return tuple(later), tuple(earlier)
-    verb = next((i for i, t in enumerate(scene.tokens) if i > found[0].place and t.text in _COPULAS), None)
+    verb = next(
+        (i for i, t in enumerate(scene.tokens) if i > found[0].place and t.text in lexicon.words("copulas")), None
+    )
     if verb is not None and any(f.place > verb for f in found):
         return tuple(f for f in found if f.place < verb), tuple(f for f in found if f.place > verb)
-    if verb is None and any(t.text in _COPULAS for t in scene.tokens) and not scene.has("half"):
-        start = next(i for i, t in enumerate(scene.tokens) if t.text in _COPULAS)
+    if verb is None and any(t.text in lexicon.words("copulas") for t in scene.tokens) and not scene.has("half"):
+        start = next(i for i, t in enumerate(scene.tokens) if t.text in lexicon.words("copulas"))
         if start > 1 and all(f.place > start for f in found):
             return (), tuple(found)
     return (found[0],), tuple(found[1:])
-
-
-_COPULAS = frozenset(
-    [
-        "are",
-        "is",
-        "were",
-        "was",
-        "have",
-        "has",
-        "had",
-        "did",
-        "do",
-        "does",
-        "cost",
-        "costs",
-        "use",
-        "uses",
-        "used",
-        "be",
-    ]
-)

@@ -79,7 +79,7 @@ def is_year(text: str) -> bool:
 
 def _numeric(found: Sequence[Token], i: int) -> Span | None:
     """2019-03-05, 05.03.2019, 5/3/2019 (day first, as in the languages read here; month first when only that fits)."""
-    joined = []
+    joined: list[str] = []
     j = i
     while j < len(found) and len(joined) < 3 and found[j].kind == "number":
         joined += [part for part in found[j].text.replace(",", ".").split(".") if part]

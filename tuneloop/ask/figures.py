@@ -186,7 +186,6 @@ def _summable(column: Column, aggregate: str) -> bool:
 
 def _having(slots: Slots) -> tuple[str, float] | None:
     """In which regions is the mean above 5000: the comparison is with the figure of the group."""
-    scene = slots.scene
     if not slots.groups:
         return None
     last = slots.filters[-1] if slots.filters else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tuneloop.ask import lexicon
 from tuneloop.ask.contrasts import compare, share, truth, versus
 from tuneloop.ask.figures import aggregate, correlation, count, distribution, percentile, plain_measure, trend
 from tuneloop.ask.query import Condition, Query
@@ -36,12 +37,10 @@ def _without_totals(query: Query, scene: Scene) -> Query:
         for column in scene.profile.columns
         if column.kind == "text" and column.distinct > 0.5 * (column.rows - column.missing)
         for value in column.values
-        if value.strip().lower().rstrip(":") in TOTALS and not any(c.column == column for c in query.filters)
+        if value.strip().lower().rstrip(":") in lexicon.words("totals")
+        and not any(c.column == column for c in query.filters)
     ]
     return replace(query, filters=(*query.filters, *tests[:2]))
-
-
-TOTALS = frozenset(["total", "totals", "sum", "overall", "итого", "всего", "итог"]) | {"grand total", "в целом"}
 
 
 READERS = (

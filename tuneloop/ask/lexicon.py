@@ -57,7 +57,7 @@ class Phrases:
 
     def at(self, found: Sequence[Token], i: int) -> list[tuple[str, int]]:
         """(meaning, length) of every phrase that starts at token i."""
-        seen = {}
+        seen: dict[str, int] = {}
         for key in found[i].keys:
             for phrase, meaning in self.first.get(key, ()):
                 if _fits(phrase, found, i):
@@ -100,6 +100,12 @@ def _opposite_phrases() -> Phrases:
 def fillers() -> frozenset[str]:
     """Words that carry no condition."""
     return frozenset(_read("cues")["fillers"]["words"].split())
+
+
+@cache
+def words(name: str) -> frozenset[str]:
+    """One of the small sets of words."""
+    return frozenset(word.replace("_", " ") for word in _read("cues")["words"][name].split())
 
 
 @cache

@@ -18,59 +18,6 @@ from tuneloop.ask.words import Token, distance, forms, inflections, is_cyrillic,
 SAME, FORM, SYNONYM, SOUND = 1.0, 0.94, 0.9, 0.8
 LEAST_NAMED = 0.3  # a third of a column's name, weighted by rarity, is the least that may stand for it
 MOST_CELL_WORDS = 12  # longer cells are prose; nobody names them in a question word by word
-UNITS = frozenset(
-    [
-        "usd",
-        "eur",
-        "rub",
-        "gbp",
-        "mm",
-        "cm",
-        "m",
-        "km",
-        "ft",
-        "in",
-        "g",
-        "kg",
-        "lb",
-        "lbs",
-        "mg",
-        "ml",
-        "l",
-        "mph",
-        "kmh",
-        "s",
-        "sec",
-        "min",
-        "h",
-        "hr",
-        "hrs",
-        "pct",
-        "percent",
-        "prc",
-        "mln",
-        "bln",
-        "thousand",
-        "руб",
-        "рубль",
-        "тыс",
-        "млн",
-        "млрд",
-        "мм",
-        "см",
-        "м",
-        "км",
-        "г",
-        "кг",
-        "мл",
-        "л",
-        "шт",
-        "чел",
-        "долл",
-        "га",
-        "кв",
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +75,11 @@ def index(profile: Profile) -> Index:
     sounds: dict[str, set[str]] = defaultdict(set)
     for c, column in enumerate(profile.columns):
         for v, cell in enumerate(column.values):
-            words = [t for t in tokens(cell) if t.kind != "sign"][: MOST_CELL_WORDS + 1]
-            if not words or len(words) > MOST_CELL_WORDS:
+            said = [t for t in tokens(cell) if t.kind != "sign"][: MOST_CELL_WORDS + 1]
+            if not said or len(said) > MOST_CELL_WORDS:
                 continue
-            lengths[c, v] = len(words)
-            for w, (token, meanings) in enumerate(zip(words, lexicon.cell_concepts(words), strict=True)):
+            lengths[c, v] = len(said)
+            for w, (token, meanings) in enumerate(zip(said, lexicon.cell_concepts(said), strict=True)):
                 for key in (*token.keys, *(f"#{meaning}" for meaning in meanings)):
                     cells[key].append((c, v, w))
                 if token.kind == "word" and len(token.text) > 2:
@@ -140,11 +87,12 @@ def index(profile: Profile) -> Index:
     return Index(profile, names, dict(cells), lengths, {k: sorted(v) for k, v in sounds.items()})
 
 
+@lru_cache(maxsize=4096)
 def _name_words(column: Column) -> list[_Word]:
     found = [part for t in name_tokens(column.name) if t.kind != "sign" for part in _compound(t)]
     words = []
     for token, meanings in zip(found, lexicon.concepts(found), strict=True):
-        light = token.text in UNITS or (
+        light = token.text in lexicon.words("units") or (
             len(found) > 1 and token.text in ("of", "the", "id", "no", "to", "and", "и", "в", "по", "на", "к")
         )
         words.append(_Word(token.keys, meanings, 0.15 if light and len(found) > 1 else 1.0))
@@ -222,15 +170,7 @@ def _runs(places: list[int], question: Sequence[Token]) -> Iterable[list[int]]:
 
 def _joins(token: Token) -> bool:
     """Words that may stand inside a name: little ones, and a comparison ("completed fewer than 100 projects")."""
-    return token.kind == "number" or token.text in _LITTLE
-
-
-_LITTLE = frozenset(
-    (
-        "of", "the", "a", "in", "на", "в", "к", "по", "-", "/", "за", "у", "из", "для", "s", "per", "more", "less", "fewer",
-        "than", "over", "under", "at", "least", "most", "its", "their", "менее", "более", "больше", "меньше", "чем", "свыше", "не", "до", "от",
-    )
-)  # fmt: skip
+    return token.kind == "number" or token.text in lexicon.words("little")
 
 
 def _named(column: Column, words: Sequence[_Word], hits: dict[int, tuple[float, int]]) -> list[Mention]:
@@ -357,7 +297,7 @@ def _sound_keys(word: str, table: Index) -> list[str]:
 
 
 def corrected(question: Sequence[Token], profile: Profile, taken: frozenset[int]) -> list[Token]:
-    """The question with typing errors mended: words that mean nothing here but are one or two letters from one that does."""
+    """The question with typing errors mended: words without a meaning here, near to one that has."""
     table = index(profile)
     words = {key for name in table.names for word in name for key in word.keys}
     words |= {key for key in table.cells if not key.startswith("#") and key.isalpha()}

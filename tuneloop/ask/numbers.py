@@ -19,8 +19,11 @@ _SMALL = {
     500: "пятьсот", 600: "шестьсот", 700: "семьсот", 800: "восемьсот", 900: "девятьсот", 1.5: "полтора",
 }  # fmt: skip
 _SCALES = {
-    100: "hundred", 1000: "тысяча тыс thousand k", 10**6: "миллион млн million mln", 10**9: "миллиард млрд billion bln bn",
-}  # fmt: skip
+    100: "hundred",
+    1000: "тысяча тыс thousand k",
+    10**6: "миллион млн million mln",
+    10**9: "миллиард млрд billion bln bn",
+}
 _ORDINALS = {
     1: "первый first", 2: "второй second", 3: "третий third", 4: "четвертый fourth", 5: "пятый fifth",
     6: "шестой sixth", 7: "седьмой seventh", 8: "восьмой eighth", 9: "девятый ninth", 10: "десятый tenth",

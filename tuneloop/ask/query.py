@@ -206,7 +206,8 @@ def _share(query: Query) -> str:
     if query.groups:
         keys = ", ".join(g.sql for g in query.groups)
         known = [f"{g.sql} IS NOT NULL" for g in query.groups] if query.limit == 1 else []
-        return f'SELECT {keys}, {share} AS "percent" FROM t{_filtered(query, *known)} GROUP BY {keys}{_tail(query, share, keys)}'
+        rows = f"FROM t{_filtered(query, *known)} GROUP BY {keys}"
+        return f'SELECT {keys}, {share} AS "percent" {rows}{_tail(query, share, keys)}'
     counted = f', count(*) FILTER (WHERE {test}) AS "part", count(*) AS "all"' if not query.measure else ""
     return f'SELECT {share} AS "percent"{counted} FROM t{_filtered(query)}'
 

@@ -1,4 +1,4 @@
-"""What was understood of one question so far: its tokens, cues, numbers and links, and which words are accounted for."""
+"""What was understood of one question so far: tokens, cues, numbers, links, and which words are accounted for."""
 
 from __future__ import annotations
 
@@ -12,44 +12,12 @@ from tuneloop.ask.lexicon import Cue, Measure
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.words import Token, name_tokens, tokens
 
-FLAG_WORDS = frozenset(["yes", "no", "true", "false", "y", "n", "t", "f", "да", "нет", "0", "1", "истина", "ложь"])
 # Cues whose word may as well be a column or a cell ("total", "average", "first"): a link must be exact to win.
-STRONG = frozenset(
-    [
-        "count",
-        "share",
-        "mean",
-        "median",
-        "sum",
-        "max",
-        "min",
-        "mode",
-        "rare",
-        "gt",
-        "ge",
-        "lt",
-        "le",
-        "between",
-        "each",
-        "others",
-        "howmuch",
-        "distribution",
-        "correlation",
-        "trend",
-        "percentile",
-        "no",
-        "distinct",
-        "missing",
-        "which",
-        "when",
-        "list",
-        "top",
-        "bottom",
-        "half",
-        "among",
-        "than",
-    ]
-)
+STRONG = {
+    "count", "share", "mean", "median", "sum", "max", "min", "mode", "rare", "gt", "ge", "lt", "le", "between",
+    "each", "others", "howmuch", "distribution", "correlation", "trend", "percentile", "no", "distinct", "missing",
+    "which", "when", "list", "top", "bottom", "half", "among", "than",
+}  # fmt: skip
 
 
 @dataclass
@@ -207,31 +175,13 @@ def _says(column: Column, word: str) -> bool:
     return any(m.column == column for m in linking.columns_named(_single(word), column))
 
 
-HEADS = frozenset(
-    [
-        "размер",
-        "величина",
-        "сумма",
-        "количество",
-        "число",
-        "уровень",
-        "значение",
-        "объем",
-        "size",
-        "amount",
-        "number",
-        "level",
-        "value",
-        "total",
-        "sum",
-        "quantity",
-    ]
-)
-
-
 def _is_head(mention: Mention, candidates: list[Mention], scene: Scene) -> bool:
     """A general noun before the measure it belongs to: "размер чаевых" is the tip, not the column size."""
-    if mention.cell is not None or len(mention.places) != 1 or scene.tokens[mention.start].keys.isdisjoint(HEADS):
+    if (
+        mention.cell is not None
+        or len(mention.places) != 1
+        or scene.tokens[mention.start].keys.isdisjoint(lexicon.words("heads"))
+    ):
         return False
     return any(
         m.cell is None and m.column != mention.column and m.column.kind == "number" and 0 <= m.start - mention.end <= 2
@@ -303,7 +253,7 @@ def is_flag(column: Column) -> bool:
         return True
     if column.kind == "number":
         return column.distinct == 2 and column.low == 0 and column.high == 1
-    return 0 < len(column.values) <= 2 and all(v.lower() in FLAG_WORDS for v in column.values)
+    return 0 < len(column.values) <= 2 and all(v.lower() in lexicon.words("flags") for v in column.values)
 
 
 def flag_value(column: Column, so: bool) -> float | str | bool:

@@ -1,4 +1,4 @@
-"""What the words left over by the conditions stand for: the figure, its measure, the groups, what is asked, the order."""
+"""What the words left over by the conditions stand for: the figure, its measure, the groups, the order."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ class Slots:
         self.groups = _groups(scene)
         self.target = _target(scene, self.groups)
         self.measures = [
-            m for m in scene.free() if m.cell is None and m.column.kind in ("number", "bool") and not is_identifier(m.column, scene.profile)
-            and m is not self.target
-        ]  # fmt: skip
+            m
+            for m in scene.free()
+            if m.cell is None and m.column.kind in ("number", "bool") and m is not self.target
+            if not is_identifier(m.column, scene.profile)
+        ]
         self.texts = [
             m for m in scene.free() if m.cell is None and m.column.kind in ("text", "date") and m is not self.target
         ]

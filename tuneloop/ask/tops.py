@@ -5,6 +5,7 @@ Each function looks whether its cues and slots are there and returns a query, or
 
 from __future__ import annotations
 
+from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
@@ -41,7 +42,7 @@ def superlative(slots: Slots) -> Query | None:
     end = slots.extreme[0].end if slots.extreme else len(scene.tokens)
     label = label_column(scene.profile)
     after = [t for t in slots.texts if t.column != label and t.start >= end and not scene.gap(end, t.start)]
-    if any(scene.tokens[t.start - 1].text not in _TO for t in after):
+    if any(scene.tokens[t.start - 1].text not in lexicon.words("to") for t in after):
         return None  # a text cannot be the largest
     named = [*([slots.target] if slots.target else []), *slots.groups]
     texts = [t for t in slots.texts if t not in named]
@@ -70,10 +71,10 @@ def superlative(slots: Slots) -> Query | None:
     slots.measures = [m for m in slots.measures if m.column != measure]
     said = any(m.column == measure and m.cell is None for m in scene.mentions)
     figure = scene.cue("which", "list", "when", "where")
-    asks_figure = figure is None or (said and scene.tokens[figure.start].text in _WHAT)
-    if not named and limit == 0 and asks_figure and not texts:
-        if said or implied is None or slots.extreme is None:
-            return Query("aggregate", "max" if order == "desc" else "min", measure, filters=slots.all)
+    asks_figure = figure is None or (said and scene.tokens[figure.start].text in lexicon.words("what"))
+    alone = not named and limit == 0 and asks_figure and not texts
+    if alone and (said or implied is None or slots.extreme is None):
+        return Query("aggregate", "max" if order == "desc" else "min", measure, filters=slots.all)
     if slots.groups and slots.target is None:
         return Query(
             "aggregate",
@@ -90,12 +91,6 @@ def _adjective(scene: Scene, cue: Cue) -> bool:
     """Whether the superlative names a measure of its own ("shortest"), which this table does not have."""
     found = [scene.measures[i][0] for i in range(cue.start, min(cue.end + 1, len(scene.tokens))) if i in scene.measures]
     return bool(found) and not found[0].generic
-
-
-_TO = frozenset(["in", "at", "from", "to", "by", "on", "в", "на", "из", "у", "по", "для"])
-
-
-_WHAT = frozenset(["what", "какой", "какая", "какое", "каков", "какова"])
 
 
 def _most_rows(slots: Slots, named: list[Mention | Group], order: str, limit: int) -> Query | None:
@@ -178,7 +173,6 @@ def neighbour(slots: Slots) -> Query | None:
 
 def groups_having(slots: Slots) -> Query | None:
     """Which regions have more than 200 freelancers."""
-    scene = slots.scene
     if slots.target is None or slots.target.column.kind == "number" or slots.filters:
         return None
     having = count_having(slots)
