@@ -104,9 +104,7 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     after = [m for m in numeric if 0 <= m.start - end <= 2 and not scene.gap(end, m.start)] or _second_reading(
         scene, end
     )
-    timely = not scene.tokens[max(start, 0)].keys.isdisjoint(lexicon.words("timely")) or scene.tokens[
-        max(start, 0)
-    ].text in lexicon.words("timely")
+    timely = not scene.tokens[max(start, 0)].keys.isdisjoint(lexicon.words("timely"))
     if (
         timely
         and dates.is_year(f"{number.value:.0f}")
@@ -126,7 +124,7 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
         return column
     before = [m for m in numeric if m.end <= start + 1 and start - m.end <= 5 and not _fenced(scene, m.end, start)]
     around = [m for m in numeric if m.start < start and m.end >= end and start not in m.places]
-    mention = around[0] if around else after[0] if after else before[-1] if before else None
+    mention = next(iter([*around[:1], *after[:1], *before[-1:]]), None)
     if mention is not None and not (after and scene.has("count", "share") and not before and is_flag(mention.column)):
         return scene.use(mention).column
     if dates.is_year(f"{number.value:.0f}") and (column := year_column(scene, number.value)) is not None:

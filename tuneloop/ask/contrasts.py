@@ -188,9 +188,9 @@ def share(slots: Slots) -> Query | None:
     if slots.filters:
         base, part = _base_and_part(slots)
         return Query("share", measure=measure, filters=base, part=part)
-    named = ([slots.target] if slots.target else []) + slots.texts
-    if len(named) == 1:
-        slots.groups = list(named)
+    single = ([slots.target] if slots.target else []) + slots.texts
+    if len(single) == 1:
+        slots.groups = [single[0]]
         return Query("share", measure=measure, groups=group_list(slots))
     return None
 

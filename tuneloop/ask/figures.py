@@ -5,6 +5,7 @@ Each function looks whether its cues and slots are there and returns a query, or
 
 from __future__ import annotations
 
+from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
@@ -147,7 +148,7 @@ def aggregate(slots: Slots) -> Query | None:
         return None
     if cue.name == "sum" and scene.has("count") and not slots.measures:
         return None
-    measure = slots.measure(cue)
+    measure = slots.measure(cue) or _compared_measure(slots)
     if measure is not None and not _summable(measure, cue.name):
         scene.doubt(f"{cue.name}({measure.name})", 0.5)
     flags = [c for c in slots.filters if is_flag(c.column) and c.op == "="]
@@ -175,6 +176,14 @@ def aggregate(slots: Slots) -> Query | None:
         having=having,
         order="desc" if slots.groups else "",
     )
+
+
+def _compared_measure(slots: Slots) -> Column | None:
+    """The measure of "which groups have a mean above 52", which the comparison took for a test of rows."""
+    last = slots.filters[-1] if slots.filters else None
+    if last is None or last.op not in (">", ">=", "<", "<=") or last.part or not (slots.groups or slots.target):
+        return None
+    return last.column if last.column.kind == "number" else None
 
 
 def _summable(column: Column, aggregate: str) -> bool:
@@ -207,6 +216,10 @@ def count(slots: Slots) -> Query | None:
     for used in (cue, distinct, slots.aggregate):
         if used is not None:
             scene.take(range(used.start, used.end))
+    following = slots.scene.tokens[start.end] if start.end < len(scene.tokens) else None
+    if following is not None and following.keys & lexicon.words("money") and slots.measures:
+        scene.take([start.end])
+        return Query("aggregate", "sum", slots.measure(cue), groups=group_list(slots), filters=slots.all)
     if slots.groups:
         measure = slots.measure(cue) if _directly(slots.measures, start, scene) else None
         having = count_having(slots)

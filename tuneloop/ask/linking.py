@@ -62,7 +62,7 @@ class Index:
 @lru_cache(maxsize=8)
 def index(profile: Profile) -> Index:
     """Words of the columns and of the cells kept in the profile; made once per table."""
-    named = [_name_words(column) for column in profile.columns]
+    named = _spelt_out([_name_words(column) for column in profile.columns])
     counts: dict[str, int] = defaultdict(int)
     for words in named:
         for key in {key for word in words for key in word.keys}:
@@ -97,6 +97,27 @@ def _name_words(column: Column) -> list[_Word]:
         )
         words.append(_Word(token.keys, meanings, 0.15 if light and len(found) > 1 else 1.0))
     return words
+
+
+def _spelt_out(named: list[list[_Word]]) -> list[list[_Word]]:
+    """One-letter words as the word of other columns that they stand for ("w_ace" beside "winner_name")."""
+    counts: dict[str, int] = defaultdict(int)
+    for words in named:
+        for word in words:
+            counts[min(word.keys, key=len)] += len(words) > 1
+    result = []
+    for words in named:
+        spelt = []
+        for word in words:
+            letter = min(word.keys, key=len)
+            longer = [other for other, n in counts.items() if n >= 2 and len(other) > 3 and other[0] == letter]
+            if len(letter) == 1 and len(words) > 1 and len(longer) == 1:
+                found = tokens(longer[0])
+                spelt.append(_Word(found[0].keys, lexicon.concepts(found)[0], word.weight))
+            else:
+                spelt.append(word)
+        result.append(spelt)
+    return result
 
 
 def _compound(token: Token) -> list[Token]:
@@ -138,7 +159,10 @@ def _columns(question: Sequence[Token], meanings: Sequence[frozenset[str]], tabl
             if best[0]:
                 hits[i] = best
         for run in _runs(sorted(hits), question):
-            found += _named(column, words, {i: hits[i] for i in run})
+            ends = range(len(run)) if len(run) <= 5 else (0,)
+            parts = [run[a:b] for a in ends for b in range(a + 1, len(run) + 1)] if len(run) <= 5 else [run]
+            for part in parts:
+                found += _named(column, words, {i: hits[i] for i in part})
     return found
 
 
@@ -189,7 +213,7 @@ def _named(column: Column, words: Sequence[_Word], hits: dict[int, tuple[float, 
 
 def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table: Index) -> list[Mention]:
     """Cells all of whose words stand in one run of the question, or one distinctive word of a longer cell."""
-    hits: dict[tuple[int, int], dict[int, tuple[float, int]]] = defaultdict(dict)
+    hits: dict[tuple[int, int], dict[float, tuple[float, int]]] = defaultdict(dict)
     for i, token in enumerate(question):
         if token.kind == "quote":
             for j, part in enumerate(tokens(token.raw)):
@@ -201,8 +225,8 @@ def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table:
         column, length = table.profile.columns[c], table.lengths[c, v]
         for run in _cell_runs(sorted(by_place)):
             covered: dict[int, float] = {}
-            for i in run:
-                strength, w = by_place[i]
+            for place in run:
+                strength, w = by_place[place]
                 covered[w] = max(covered.get(w, 0.0), strength)
             score = sum(covered.values()) / length
             if len(covered) < length and min(covered.values()) == SYNONYM and _phrase_covers(run, meanings, column, v):
@@ -217,7 +241,14 @@ def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table:
     return found
 
 
-def _note(hits, place, token, meanings, table) -> None:  # type: ignore[no-untyped-def]
+def _note(
+    hits: dict[tuple[int, int], dict[float, tuple[float, int]]],
+    place: float,
+    token: Token,
+    meanings: frozenset[str],
+    table: Index,
+) -> None:
+    """Enter a token into every cell that has its word, the strongest match first."""
     for key in token.keys:
         for c, v, w in table.cells.get(key, ()):
             hits[c, v][place] = max(hits[c, v].get(place, (0.0, w)), (SAME, w))

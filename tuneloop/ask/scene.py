@@ -76,7 +76,9 @@ class Scene:
         found = {key for t in name_tokens(self.profile.table) for key in t.keys if len(t.text) > 2}
         for column in self.profile.columns:
             if is_identifier(column, self.profile):
-                found |= {key for t in name_tokens(column.name) if t.text not in ("id", "no") for key in t.keys}
+                found |= {
+                    key for t in name_tokens(column.name) if t.text not in ("id", "no", "num", "uid") for key in t.keys
+                }
         meanings = [m for t in map(_single, found) for m in lexicon.concepts([t])[0]]
         return frozenset(found | {w for m in meanings for w in lexicon.lexicon_words(m)})
 
@@ -212,6 +214,10 @@ def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> M
     ]
     if not rivals:
         return mention
+    if any(t.text in ("who", "кто") for t in scene.tokens) and mention.cell is None:
+        names = [r for r in (mention, *rivals) if r.column.kind == "text" and has_meaning(r.column, "name")]
+        if len(names) == 1:
+            return replace(names[0], rivals=())
     if mention.cell is not None:
         supported = [(len(_support(r, scene)), -i) for i, r in enumerate((mention, *rivals))]
         best = max(supported)
@@ -242,8 +248,10 @@ def _support(mention: Mention, scene: Scene) -> set[int]:
 
 def is_identifier(column: Column, profile: Profile) -> bool:
     """A column that numbers the rows: named so, and different in (nearly) every one."""
-    words = {t.text for t in name_tokens(column.name)}
-    named = bool(words & {"id", "no", "index", "uid", "guid", "номер", "ид"}) or column.name.lower().endswith("id")
+    words = [t.text for t in name_tokens(column.name)]
+    if len(words) > 1 and words[-1] in ("id", "num", "no", "uid"):
+        return True  # also where it is another table's number: it is never a measure
+    named = bool({*words} & {"id", "no", "index", "uid", "guid", "номер", "ид"}) or column.name.lower().endswith("id")
     return named and column.distinct >= 0.95 * max(profile.rows, 1)
 
 

@@ -105,9 +105,9 @@ def _joined(scene: Scene, first: Mention, other: Mention) -> bool:
 
 def _time_groups(scene: Scene) -> list[Mention | Group]:
     for cue in scene.cues:
-        part = TIME_PARTS.get(cue.name)
-        if part is None:
-            continue
+        part, places = TIME_PARTS.get(cue.name), set(range(cue.start, cue.end))
+        if part is None or any(m.places & places and not m.places <= places for m in scene.mentions):
+            continue  # "hourly rate" is a column, not a grouping by hours
         for same in scene.cues:
             if same.name == cue.name:
                 scene.take(range(same.start, same.end))
@@ -223,7 +223,12 @@ def limit_of(slots: Slots) -> int:
     """How many of a top list: "top 5", "5 самых", "первые три"."""
     for number in slots.scene.numbers:
         ahead = any(
-            number.start == c.end for c in slots.scene.cues if c.name in ("top", "bottom", "max", "min", "mode", "rare")
+            number.start - c.end in (0, 1)
+            and not slots.scene.gap(c.end, number.start)
+            and slots.scene.tokens[c.end].kind in ("sign", "number", "word")
+            and (number.start == c.end or slots.scene.tokens[c.end].kind == "sign")
+            for c in slots.scene.cues
+            if c.name in ("top", "bottom", "max", "min", "mode", "rare")
         )
         behind = any(
             0 <= c.start - number.end <= 1 for c in slots.scene.cues if c.name in ("max", "min", "mode", "rare")

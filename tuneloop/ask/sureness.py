@@ -83,7 +83,7 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
         elif i and token.raw[:1].isupper() and not scene.tokens[i - 1].text.endswith("."):
             left.append((token.raw, 0.3))
         elif lexicon.has_concept(token.text) and (entities or not _names_rows(scene, i)):
-            left.append((token.raw, 0.45))
+            left.append((token.raw, 0.7 if part_of_speech(token.text) in ("VERB", "PRTS", "GRND") else 0.45))
         elif _is_action(token.text):
             left.append((token.raw, 0.92 if is_cyrillic(token.text) else 0.82))
         elif entities == 0 and _names_rows(scene, i):
@@ -127,8 +127,8 @@ def _is_asked(scene: Scene, i: int) -> bool:
 _MUST = {
     "gt": 0.5, "lt": 0.5, "howmuch": 0.4, "ratio": 0.4, "no": 0.5, "next": 0.5, "previous": 0.5, "percentile": 0.2,
     "quartile": 0.2, "correlation": 0.5, "half": 0.5, "third": 0.7, "quarter": 0.7, "median": 0.3, "mode": 0.5,
-    "rare": 0.4, "missing": 0.5,
-    "others": 0.6, "trend": 0.7, "negative": 0.4, "same": 0.3, "zero": 0.5, "spread": 0.3, "variance": 0.3, "range": 0.5,
+    "rare": 0.4, "missing": 0.5, "others": 0.6, "trend": 0.7, "negative": 0.4, "same": 0.3, "zero": 0.5, "spread": 0.3,
+    "variance": 0.3, "range": 0.5,
 }  # fmt: skip
 
 

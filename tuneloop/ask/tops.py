@@ -45,7 +45,7 @@ def superlative(slots: Slots) -> Query | None:
     if any(scene.tokens[t.start - 1].text not in lexicon.words("to") for t in after):
         return None  # a text cannot be the largest
     named = [*([slots.target] if slots.target else []), *slots.groups]
-    texts = [t for t in slots.texts if t not in named]
+    texts: list[Mention | Group] = [t for t in slots.texts if t not in named]
     implied = implied_measure(slots)
     measure = implied[0] if implied else None
     order = implied[1] if implied else order
@@ -111,7 +111,7 @@ def _most_rows(slots: Slots, named: list[Mention | Group], order: str, limit: in
 
 
 def _extreme_rows(
-    slots: Slots, named: list[Mention | Group], texts: list[Mention], measure: Column, order: str, limit: int
+    slots: Slots, named: list[Mention | Group], texts: list[Mention | Group], measure: Column, order: str, limit: int
 ) -> Query:
     """Rows at the end of an order; a category asked for with a measure but no figure is read as its mean or sum."""
     scene = slots.scene
