@@ -124,9 +124,9 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
         return column
     before = [m for m in numeric if m.end <= start + 1 and start - m.end <= 5 and not _fenced(scene, m.end, start)]
     around = [m for m in numeric if m.start < start and m.end >= end and start not in m.places]
-    mention = next(iter([*around[:1], *after[:1], *before[-1:]]), None)
-    if mention is not None and not (after and scene.has("count", "share") and not before and is_flag(mention.column)):
-        return scene.use(mention).column
+    chosen = next(iter([*around[:1], *after[:1], *before[-1:]]), None)
+    if chosen is not None and not (after and scene.has("count", "share") and not before and is_flag(chosen.column)):
+        return scene.use(chosen).column
     if dates.is_year(f"{number.value:.0f}") and (column := year_column(scene, number.value)) is not None:
         _use_named(scene, column)
         return column

@@ -60,15 +60,21 @@ class Phrases:
         seen: dict[str, int] = {}
         for key in found[i].keys:
             for phrase, meaning in self.first.get(key, ()):
-                if _fits(phrase, found, i):
-                    seen[meaning] = max(len(phrase), seen.get(meaning, 0))
+                if length := _length(phrase, found, i):
+                    seen[meaning] = max(length, seen.get(meaning, 0))
         return list(seen.items())
 
 
-def _fits(phrase: Phrase, found: Sequence[Token], i: int) -> bool:
-    return i + len(phrase) <= len(found) and all(
-        not keys.isdisjoint(found[i + j].keys) for j, keys in enumerate(phrase)
-    )
+def _length(phrase: Phrase, found: Sequence[Token], i: int) -> int:
+    """Tokens that the phrase takes from token i on, hyphens among them; 0 when it does not fit."""
+    j = i
+    for keys in phrase:
+        if j > i and j < len(found) and found[j].text == "-":
+            j += 1
+        if j >= len(found) or keys.isdisjoint(found[j].keys):
+            return 0
+        j += 1
+    return j - i
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tuneloop.ask import lexicon
@@ -46,6 +46,8 @@ class _Word:
     keys: frozenset[str]
     meanings: frozenset[str]
     weight: float
+    text: str
+    light: bool  # a unit, an article, "name": the other words say which column it is
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,7 @@ def index(profile: Profile) -> Index:
     for words in named:
         for key in {key for word in words for key in word.keys}:
             counts[key] += 1
-    names = tuple(
-        tuple(_Word(w.keys, w.meanings, w.weight / max(counts[k] for k in w.keys)) for w in words) for words in named
-    )
+    names = tuple(tuple(replace(w, weight=w.weight / max(counts[k] for k in w.keys)) for w in words) for words in named)
     cells: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
     lengths: dict[tuple[int, int], int] = {}
     sounds: dict[str, set[str]] = defaultdict(set)
@@ -92,10 +92,10 @@ def _name_words(column: Column) -> list[_Word]:
     found = [part for t in name_tokens(column.name) if t.kind != "sign" for part in _compound(t)]
     words = []
     for token, meanings in zip(found, lexicon.concepts(found), strict=True):
-        light = token.text in lexicon.words("units") or (
-            len(found) > 1 and token.text in ("of", "the", "id", "no", "to", "and", "и", "в", "по", "на", "к")
-        )
-        words.append(_Word(token.keys, meanings, 0.15 if light and len(found) > 1 else 1.0))
+        named = len(found) > 1 and token.text in ("name", "names", "title", "имя", "название", "наименование")
+        little = token.text in ("of", "the", "id", "no", "to", "and", "и", "в", "по", "на", "к")
+        light = named or (len(found) > 1 and (little or token.text in lexicon.words("units")))
+        words.append(_Word(token.keys, meanings, 0.15 if light else 1.0, token.text, light))
     return words
 
 
@@ -104,16 +104,16 @@ def _spelt_out(named: list[list[_Word]]) -> list[list[_Word]]:
     counts: dict[str, int] = defaultdict(int)
     for words in named:
         for word in words:
-            counts[min(word.keys, key=len)] += len(words) > 1
+            counts[word.text] += len(words) > 1
     result = []
     for words in named:
         spelt = []
         for word in words:
-            letter = min(word.keys, key=len)
+            letter = word.text
             longer = [other for other, n in counts.items() if n >= 2 and len(other) > 3 and other[0] == letter]
             if len(letter) == 1 and len(words) > 1 and len(longer) == 1:
                 found = tokens(longer[0])
-                spelt.append(_Word(found[0].keys, lexicon.concepts(found)[0], word.weight))
+                spelt.append(replace(word, keys=found[0].keys | word.keys, meanings=lexicon.concepts(found)[0]))
             else:
                 spelt.append(word)
         result.append(spelt)
@@ -171,7 +171,11 @@ def _match(token: Token, meanings: frozenset[str], word: _Word) -> float:
         return SAME
     if not token.keys.isdisjoint(word.keys):
         return SAME if is_cyrillic(token.text) else FORM
-    if len(token.text) > 1 and not meanings.isdisjoint(word.meanings):
+    if (
+        len(token.text) > 1
+        and not meanings.isdisjoint(word.meanings)
+        and token.text not in lexicon.words("auxiliaries")
+    ):
         return SYNONYM
     if len(token.text) > 3 and any(
         is_cyrillic(token.text) != is_cyrillic(key) and _sounds_alike(token, key) for key in word.keys if len(key) > 3
@@ -205,9 +209,9 @@ def _named(column: Column, words: Sequence[_Word], hits: dict[int, tuple[float, 
     if all(words[w].weight < 0.3 * max(x.weight for x in words) for w in best):
         return []  # only the unit or an article
     score = sum(strength * words[w].weight for w, strength in best.items()) / whole
-    if len(words) > 1 and len(best) == len(words) - sum(x.weight <= 0.15 for x in words):
+    if len(words) > 1 and all(x.light or w in best for w, x in enumerate(words)):
         score = max(score, min(best.values()))
-    missed = sum(word.weight > 0.02 for w, word in enumerate(words) if w not in best and word.weight != 0.15)
+    missed = sum(not word.light for w, word in enumerate(words) if w not in best)
     return [Mention(column, None, frozenset(hits), score, missed=missed)] if score >= LEAST_NAMED else []
 
 

@@ -137,7 +137,7 @@ def chosen(mentions: list[Mention], scene: Scene) -> list[Mention]:
         if m.cell is None or m.places not in exact or m.column.distinct <= 50 or _is_proper(m, scene)
     ]
     candidates = [m for m in candidates if not _is_head(m, candidates, scene)]
-    candidates.sort(key=lambda m: (-_rank(m), m.missed, m.column.distinct))
+    candidates.sort(key=lambda m: (-_rank(m), m.missed, is_identifier(m.column, scene.profile), m.column.distinct))
     kept: list[Mention] = []
     for mention in candidates:
         clash = next((k for k in kept if not k.places.isdisjoint(mention.places)), None)
@@ -211,6 +211,7 @@ def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> M
         and c.places >= mention.places
         and c.score > mention.score - 0.05
         and c.missed <= mention.missed
+        and (is_identifier(mention.column, scene.profile) or not is_identifier(c.column, scene.profile))
     ]
     if not rivals:
         return mention
@@ -227,8 +228,7 @@ def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> M
             return replace(pick, rivals=())
         if any(_same_cell(mention, r) and mention.column.distinct <= 3 for r in rivals):
             return mention
-    names = tuple(dict.fromkeys(r.column.name for r in rivals))
-    return Mention(mention.column, mention.cell, mention.places, mention.score, names, mention.whole)
+    return replace(mention, rivals=tuple(dict.fromkeys(r.column.name for r in rivals)))
 
 
 def _same_cell(a: Mention, b: Mention) -> bool:
@@ -281,7 +281,11 @@ def has_meaning(column: Column, meaning: str) -> bool:
 
 def label_column(profile: Profile) -> Column | None:
     """The text column that tells rows apart: a name where there is one, else the most different one."""
-    texts = [c for c in profile.columns if c.kind == "text" and c.distinct > 0.5 * max(profile.rows - c.missing, 1)]
+    texts = [
+        c
+        for c in profile.columns
+        if c.kind == "text" and c.distinct > 0.5 * max(profile.rows - c.missing, 1) and not is_identifier(c, profile)
+    ]
     named = [c for c in texts if has_meaning(c, "name") or has_meaning(c, "title")]
     if named:
         return named[0]

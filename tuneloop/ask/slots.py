@@ -206,7 +206,7 @@ def implied_measure(slots: Slots) -> tuple[Column, str] | None:
         if i not in scene.measures:
             continue
         measure, length = scene.measures[i]
-        column = None if measure.generic and slots.measures else measured(scene, measure)
+        column = None if measure.generic and (slots.measures or counts(slots)) else measured(scene, measure)
         if column is not None:
             scene.take(range(i, i + length))
             for mention in scene.free():
@@ -222,11 +222,9 @@ def implied_measure(slots: Slots) -> tuple[Column, str] | None:
 def limit_of(slots: Slots) -> int:
     """How many of a top list: "top 5", "5 самых", "первые три"."""
     for number in slots.scene.numbers:
+        between = [slots.scene.tokens[i].kind for i in range(number.start - 1, number.start)]
         ahead = any(
-            number.start - c.end in (0, 1)
-            and not slots.scene.gap(c.end, number.start)
-            and slots.scene.tokens[c.end].kind in ("sign", "number", "word")
-            and (number.start == c.end or slots.scene.tokens[c.end].kind == "sign")
+            number.start == c.end or (number.start == c.end + 1 and between == ["sign"])
             for c in slots.scene.cues
             if c.name in ("top", "bottom", "max", "min", "mode", "rare")
         )

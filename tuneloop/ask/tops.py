@@ -12,6 +12,7 @@ from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Group, Query
 from tuneloop.ask.scene import Scene, has_meaning, is_flag, label_column
 from tuneloop.ask.slots import Slots, count_having, counts, group_list, implied_measure, leaves_one_row, limit_of
+from tuneloop.ask.words import name_tokens
 
 
 def mode(slots: Slots) -> Query | None:
@@ -141,12 +142,19 @@ def _extreme_rows(
     for mention in (*named, *texts):
         if isinstance(mention, Mention):
             show.append(scene.use(mention).column)
-    label = label_column(scene.profile)
+    label = _person(scene, measure) or label_column(scene.profile)
     if not show and label is not None and label != measure:
         show.append(label)
     if not show:
         return Query("rows", measure=measure, filters=slots.all, order=order, limit=limit or 1)
     return Query("rows", measure=measure, show=(*show, measure), filters=slots.all, order=order, limit=limit or 1)
+
+
+def _person(scene: Scene, measure: Column) -> Column | None:
+    """Whose measure it is: "who is the tallest winner" asks for winner_name where the measure is winner_ht."""
+    said = {key for t in name_tokens(measure.name) for key in t.keys if len(key) > 2}
+    names = [c for c in scene.profile.columns if c.kind == "text" and has_meaning(c, "name")]
+    return next((c for c in names if said & {key for t in name_tokens(c.name) for key in t.keys}), None)
 
 
 def neighbour(slots: Slots) -> Query | None:
