@@ -22,7 +22,6 @@ from tuneloop.ask.numerals import looks_like_date, looks_like_number
 SEPARATORS = (",", ";", "\t", "|")
 RARE_SEPARATORS = ("^", "~", "\x01", ":")
 LINES = 200  # of the head that every reading is tried on
-HEADER_WITHIN = 5  # the header may be the 1st to 5th filled row
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,26 +133,22 @@ class Header:
     names: tuple[str, ...]
     above: int
     present: bool
+    cells: tuple[str, ...] = ()  # as they are in the file, as many as names
     kind_changes: int = 0  # columns whose cells are numbers or dates under a text
     why: str = ""  # "kinds", "texts", "years", "asked", "data"
 
 
 def header(rows: Sequence[Sequence[str]], asked: int | None = None) -> Header:
     """Find the header among the first rows of a table. asked: its row, counting from 1; 0 for none."""
-    filled = [sum(1 for cell in row if cell.strip()) for row in rows]
-    width = _usual_width(rows)
-    if asked is not None:
-        at = max(0, asked - 1)
-        names = rows[at] if asked and at < len(rows) else [""] * width
-        return Header(cleaned(names, max(width, len(names))), at, bool(asked), why="asked")
-    start = 0
-    # Titles and blank rows above: fewer than half of the cells that rows usually have.
-    while start < min(len(rows) - 1, 15) and filled[start] < max(1, min(2, width), width / 2):
-        start += 1
-    if start == min(len(rows) - 1, 15) and start >= HEADER_WITHIN:
-        start = 0
     if not rows:
         return Header((), 0, False, why="data")
+    width = _usual_width(rows)
+    if asked is not None:
+        at = min(max(0, asked - 1), len(rows) - 1)
+        return _header(rows[at] if asked else (), width, at, "asked", bool(asked))
+    filled = [sum(1 for cell in row if cell.strip()) for row in rows]
+    # Titles and blank rows above: fewer than half of the cells that rows usually have.
+    start = _first(filled, max(1, min(2, width), width / 2))
     first, body = rows[start], rows[start + 1 : start + 100]
     changes, against = _kind_changes(first, body)
     # A data row has hardly a word in a column of numbers; a header may well have numbers ("2010", "1110").
@@ -162,9 +157,20 @@ def header(rows: Sequence[Sequence[str]], asked: int | None = None) -> Header:
         why = "years"
     if why == "texts" and not _could_be_names(first, body):
         why = "data"
-    present = why != "data"
-    names = first if present else [""] * width
-    return Header(cleaned(names, max(width, len(names))), start, present, changes, why)
+    if why == "data":  # a row with half of its cells is a row: only what has a single cell is a title
+        return _header((), width, _first(filled, min(2, width)), why, False)
+    return _header(first, width, start, why, True, changes)
+
+
+def _first(filled: Sequence[int], least: float) -> int:
+    """The first row with so many filled cells; the very first when none of the next fifteen has."""
+    return next((n for n, cells in enumerate(filled[:15]) if cells >= least), 0)
+
+
+def _header(cells: Sequence[str], width: int, above: int, why: str, present: bool, changes: int = 0) -> Header:
+    width = max(width, len(cells))
+    padded = (*cells, *[""] * (width - len(cells)))
+    return Header(cleaned(cells, width), above, present, padded, changes, why)
 
 
 def cleaned(names: Sequence[str], width: int) -> tuple[str, ...]:
@@ -212,7 +218,7 @@ def _years(row: Sequence[str]) -> bool:
     rest = [cell.strip() for cell in row[1:] if cell.strip()]
     if row[0].strip().isdigit():
         return False
-    years = [int(cell) for cell in rest if re.fullmatch(r"(19|20)\d\d", cell)]
+    years = [int(cell) for cell in rest if re.fullmatch(r"(1[5-9]|20)\d\d", cell)]
     steps = [b - a for a, b in pairwise(years)]
     one_way = all(step > 0 for step in steps) or all(step < 0 for step in steps)
     return len(years) >= 2 and len(years) >= 0.8 * len(rest) and one_way
@@ -221,8 +227,10 @@ def _years(row: Sequence[str]) -> bool:
 def _could_be_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
     """Among texts only: names are filled, different, short, and do not come again in their column."""
     names = [cell.strip() for cell in first]
-    # One may be nameless: the numbers of the rows, or the end of each line.
-    if names.count("") > 1 or len(set(names)) < len(names):
+    if list(first) in [list(row) for row in body]:  # repeated before each part of the table
+        return True
+    # One may be nameless (the numbers of the rows), and some alike ("Gold", "Gold", "Silver", "Silver").
+    if names.count("") > 1 or len(set(names)) <= len(names) / 2:
         return False
     if any(len(name) > 100 for name in names):
         return False

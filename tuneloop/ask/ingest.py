@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from tuneloop.ask import columns as columns_
 from tuneloop.ask import report as report_
+from tuneloop.ask.columns import quoted
+from tuneloop.ask.lines import blank_lines, count_lines, line_ends_in
 from tuneloop.ask.load import Loaded, load
 from tuneloop.ask.profile import profile
 from tuneloop.ask.report import Finding, Report
+from tuneloop.ask.sources import excel, form, json_rows, parquet, sqlite, sqlite_tables
 from tuneloop.ask.staging import Staged, exact, fast, understood
+from tuneloop.ask.together import tables_in, united, unpacked
 from tuneloop.errors import BadInput, OutOfResources
 from tuneloop.texts import _
 
@@ -46,6 +50,7 @@ def ingest(source: Path, scratch: Path, asked: dict[str, Any]) -> dict[str, Any]
         staged, loaded = _loaded(connection, source, scratch, asked)
         units = {name: d.numeral.unit for name, d in loaded.decisions.items() if d.numeral}
         seen = profile(connection, "t", units)
+        names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
         connection.execute("CHECKPOINT")
     except duckdb.OutOfMemoryException:
         raise OutOfResources(
@@ -56,41 +61,108 @@ def ingest(source: Path, scratch: Path, asked: dict[str, Any]) -> dict[str, Any]
         connection.close()
     told = told_of(source, staged, loaded, time.monotonic() - started)
     assert told.adds_up(), "a row was lost without a reason"
-    return {"profile": columns_.as_json(seen), "report": report_.as_json(told)}
+    tables = sorted({"t", *names})
+    return {"profile": columns_.as_json(seen), "report": report_.as_json(told), "tables": tables}
 
 
 def _loaded(
     connection: DuckDBPyConnection, source: Path, scratch: Path, asked: dict[str, Any]
 ) -> tuple[Staged, Loaded]:
-    size = source.stat().st_size
-    text = understood(source, asked)
-    if quick := fast(text):
-        loaded = _proved(connection, quick, source, asked)
-        if loaded:
-            return quick, loaded
-    staged = exact(text, scratch / "clean.csv")
+    """Stage and load the table `t`: fast where every file allows it and the count proves it, else row by row."""
+    kind = form(source)
+    if kind in ("zip", "gzip"):
+        source = unpacked(source, scratch / "unpacked")
+        kind = form(source)
+    if kind == "sqlite":
+        return _all_tables(connection, source, scratch, asked)
+    size = size_of(source)
+    staged = _staged(connection, source, kind, scratch, asked, quick=True)
+    if staged.reader == "fast" and (loaded := _proved(connection, staged, asked, size)):
+        return staged, loaded
+    if staged.reader == "fast":
+        staged = _staged(connection, source, kind, scratch, asked, quick=False)
     _refuse_misfit(staged)
     loaded = load(connection, staged, "t", asked, size)
     _account(staged, loaded)
     return staged, loaded
 
 
-def _proved(connection: DuckDBPyConnection, staged: Staged, source: Path, asked: dict[str, Any]) -> Loaded | None:
-    """Load by DuckDB's own reader; None when it refuses, or when its rows and the file's lines do not add up."""
+def _staged(
+    connection: DuckDBPyConnection, source: Path, kind: str, scratch: Path, asked: dict[str, Any], *, quick: bool
+) -> Staged:
+    """Stage a file or a folder. quick: let DuckDB read text files itself where it may."""
+
+    def one(file: Path, n: int) -> Staged:
+        copy = scratch / f"clean{n}.csv"
+        match form(file):
+            case "text":
+                text = understood(file, asked)
+                return (quick and fast(text)) or exact(text, copy)
+            case "excel":
+                return excel(file, asked, copy)
+            case "json":
+                return json_rows(file, asked, copy)
+            case "parquet":
+                return parquet(connection, file)
+            case "gzip":
+                return one(unpacked(file, scratch / f"unpacked{n}{'' if quick else 'again'}"), n)
+            case other:
+                raise BadInput(_("a file of this kind ({kind}) cannot be one of many").format(kind=other), fix="")
+
+    return united(tables_in(source), source, one) if kind == "folder" else one(source, 0)
+
+
+def _all_tables(
+    connection: DuckDBPyConnection, source: Path, scratch: Path, asked: dict[str, Any]
+) -> tuple[Staged, Loaded]:
+    """Load every table of a SQLite file; `t` is the asked one, or the longest."""
+    tables = sqlite_tables(source)
+    wanted = asked.get("table")
+    if not tables or (wanted and wanted not in tables):
+        raise BadInput(
+            _("there is no table '{name}'").format(name=wanted or ""),
+            fix=_("Its tables are: {names}.").format(names=", ".join(tables)),
+        )
+    main = wanted or max(tables, key=lambda name: tables[name])
+    results = {}
+    for n, name in enumerate(tables):
+        if name.lower() == "t" and name != main:
+            continue
+        staged = sqlite(source, name, asked, scratch / f"clean{n}.csv")
+        loaded = load(connection, staged, name, asked, size_of(source))
+        _account(staged, loaded)
+        results[name] = (staged, loaded)
+    if main.lower() != "t":
+        connection.execute(f"CREATE VIEW t AS SELECT * FROM {quoted(main)}")
+    staged, loaded = results[main]
+    others = ", ".join(name for name in tables if name != main)
+    how = "asked" if wanted else "largest" if others else "single"
+    staged.found.insert(0, Finding("table", main, how, {"others": others} if how == "largest" else {}))
+    return staged, loaded
+
+
+def size_of(source: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(f.stat().st_size for f in source.rglob("*") if f.is_file()) if source.is_dir() else source.stat().st_size
+
+
+def _proved(connection: DuckDBPyConnection, staged: Staged, asked: dict[str, Any], size: int) -> Loaded | None:
+    """Load by DuckDB's own reader; None when it refuses, or when its rows and the files' lines do not add up."""
     import duckdb
 
-    from tuneloop.ask.lines import blank_lines, count_lines, line_ends_in
-
     try:
-        loaded = load(connection, staged, "t", asked, source.stat().st_size)
+        loaded = load(connection, staged, "t", asked, size)
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error:  # a row too short, a stray quote, bytes that are no UTF-8: the exact reader tells which
         return None
     count = staged.count
-    count.lines = count_lines(source)
-    count.loaded = loaded.rows + loaded.empty
+    count.lines = sum(count_lines(file) for file in staged.files)
+    count.loaded = loaded.rows + sum(loaded.taken_out.values())
     if not count.adds_up():
         count.continued = line_ends_in(connection, "t", staged.names)
-        count.blank = blank_lines(source) if count.lines > count.loaded + count.continued else 0
+        if count.lines > count.loaded + count.continued:
+            count.blank = sum(blank_lines(file) for file in staged.files)
     if not count.adds_up():
         return None
     _account(staged, loaded)
@@ -98,12 +170,11 @@ def _proved(connection: DuckDBPyConnection, staged: Staged, source: Path, asked:
 
 
 def _account(staged: Staged, loaded: Loaded) -> None:
-    """Move rows without any cell from the loaded to the rejected."""
-    if loaded.rows + loaded.empty != staged.count.loaded:
+    """Move rows that turned out to be none from the loaded to the rejected."""
+    if loaded.rows + sum(loaded.taken_out.values()) != staged.count.loaded:
         raise AssertionError("DuckDB read another number of rows than were written for it")
     staged.count.loaded = loaded.rows
-    if loaded.empty:
-        staged.count.rejected["no cells"] += loaded.empty
+    staged.count.rejected.update(loaded.taken_out)
 
 
 def _refuse_misfit(staged: Staged) -> None:
@@ -130,7 +201,7 @@ def told_of(source: Path, staged: Staged, loaded: Loaded, seconds: float) -> Rep
     return Report(
         source=source.name,
         form=staged.form,
-        size=source.stat().st_size,
+        size=size_of(source),
         physical=count.lines,
         loaded=count.loaded,
         above=count.above,

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuneloop.ask.columns import quoted
+from tuneloop.ask.columns import literal, quoted
 from tuneloop.ask.kinds import WIDE_BLANKS, Decision, Hints, decide, decide_all, trimmed_sql
 from tuneloop.ask.staging import Staged
 
@@ -30,7 +30,7 @@ class Loaded:
     decisions: dict[str, Decision]
     unread: dict[str, int]
     rows: int
-    empty: int  # rows without any cell, taken out again
+    taken_out: dict[str, int]  # reason -> rows that were read and are none
 
 
 def load(connection: DuckDBPyConnection, staged: Staged, table: str, asked: dict[str, Any], size: int) -> Loaded:
@@ -58,7 +58,9 @@ def load(connection: DuckDBPyConnection, staged: Staged, table: str, asked: dict
         connection.execute(f"CREATE OR REPLACE TABLE {quoted(table)} AS {_select(staged, decisions, thorough)}")
         unread = _unread(connection, table, staged)
     connection.execute(f"ALTER TABLE {quoted(table)} DROP COLUMN {quoted(UNREAD)}")
-    return Loaded(decisions, unread, *_without_empty_rows(connection, staged, table))
+    taken = _take_out(connection, staged, table)
+    rows = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()
+    return Loaded(decisions, unread, rows[0] if rows else 0, taken)
 
 
 UNREAD = "unread cells of this row\x1f"  # a name no header can give: unprintable characters are taken out of those
@@ -165,12 +167,22 @@ def _second_thoughts(
     return changed, wider
 
 
-def _without_empty_rows(connection: DuckDBPyConnection, staged: Staged, table: str) -> tuple[int, int]:
-    """(rows kept, rows taken out because no cell of them is filled)."""
-    every = ", ".join(f"CAST({quoted(name)} AS VARCHAR)" for name in staged.names)
-    condition = f"coalesce({every}) IS NULL" if len(staged.names) > 1 else f"{quoted(staged.names[0])} IS NULL"
-    empty = connection.execute(f"SELECT count(*) FROM {quoted(table)} WHERE {condition}").fetchone()
-    if empty and empty[0]:
-        connection.execute(f"DELETE FROM {quoted(table)} WHERE {condition}")
-    rows = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()
-    return (rows[0] if rows else 0), (empty[0] if empty else 0)
+def _take_out(connection: DuckDBPyConnection, staged: Staged, table: str) -> dict[str, int]:
+    """Delete rows that are none: without any cell, or the header once more (reason -> rows)."""
+    conditions = {"no cells": " AND ".join(f"{quoted(name)} IS NULL" for name in staged.names)}
+    if staged.header:
+        described = connection.execute(f"DESCRIBE {quoted(table)}").fetchall()
+        texts = [name for name, kind, *_rest in described if kind == "VARCHAR"]
+        if texts:
+            conditions["header again"] = " AND ".join(
+                f"{quoted(name)} = {literal(cell.strip())}" if name in texts else f"{quoted(name)} IS NULL"
+                for name, cell in zip(staged.names, staged.header, strict=True)
+                if cell.strip()
+            )
+    taken: dict[str, int] = {}
+    for reason, condition in conditions.items():
+        found = connection.execute(f"SELECT count(*) FROM {quoted(table)} WHERE {condition}").fetchone()
+        if found and found[0]:
+            connection.execute(f"DELETE FROM {quoted(table)} WHERE {condition}")
+            taken[reason] = found[0]
+    return taken

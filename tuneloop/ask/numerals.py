@@ -102,7 +102,7 @@ def _taken_apart(cell: str) -> tuple[str, str, str, bool, bool] | None:
             return None
     if body[-1] in ".," and len(body) > 1 and after:
         return None
-    odd = bool(found["open"]) or found["sign"] in ("−", "–") or bool(found["sign2"])
+    odd = bool(found["open"] or found["sign2"]) or found["sign"] in ("−", "–") or cell[:2] in ("+ ", "- ")
     return body, unit, scale, bool(found["exp"]), odd
 
 

@@ -53,6 +53,6 @@ def _end(value: Any) -> float | str | None:
 
 
 def _one(connection: DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
-    row = connection.execute(sql).fetchone()
+    row: tuple[Any, ...] | None = connection.execute(sql).fetchone()
     assert row is not None  # an aggregate always gives one row
     return row

@@ -130,5 +130,7 @@ def sentence(finding: Finding) -> str:
         "guess": _("a guess: no cell of {columns} tells; say which with --dates or --decimal"),
         "largest": _("the one with the most rows of: {others}"),
         "single": _("the only one"),
+        "united": _("one below the other; the column 'file' says which row is from where"),
+        "united but": _("one below the other; left out: {others}"),
     }
     return texts[finding.how].format(**finding.detail)

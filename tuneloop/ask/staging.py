@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneloop.ask.columns import literal
-from tuneloop.ask.dialect import Dialect, Header, dialect, header
+from tuneloop.ask.dialect import Dialect, Header, cleaned, dialect, header
 from tuneloop.ask.reading import LONGEST_ROW, Count, open_lines, records, rows
 from tuneloop.ask.report import Finding
 from tuneloop.ask.sniff import Encoding, encoding_of, pieces
@@ -36,7 +36,9 @@ class Staged:
     found: list[Finding] = field(default_factory=list)
     reader: str = "exact"
     comma_country: bool = False  # semicolons or Cyrillic names: decimal comma and day first where nothing tells
-    given: tuple[str, ...] = ()  # DuckDB types of columns that are not text (Parquet)
+    header: tuple[str, ...] = ()  # its cells as they are in the file, to find it again further down
+    given: tuple[str, ...] = ()  # DuckDB types of the columns where they are known (Parquet)
+    files: tuple[Path, ...] = ()  # whose lines prove the count of a fast reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,58 @@ def clean_copy(found: Iterable[Sequence[str]], width: int, scratch: Path) -> str
     return _read_csv(scratch, width, Dialect(), 0)
 
 
+def tabular(
+    found: Iterable[Sequence[str]], asked: dict[str, Any], scratch: Path, form: str, *, names: Sequence[str] = ()
+) -> Staged:
+    """Stage rows of cells from any other kind of file. names: of the columns, where the file says them itself."""
+    source = iter(found)
+    head = list(itertools.islice(source, HEAD_ROWS))
+    wanted = asked.get("header")
+    top = (
+        Header(cleaned(names, len(names)), 0, False)
+        if names
+        else header(_cut(head), wanted if wanted is None else int(wanted))
+    )
+    if len(top.names) > MOST_COLUMNS:
+        raise too_wide(len(top.names))
+    if not top.names:
+        raise BadInput(_("the table is empty"), fix=_("Choose a file with rows in it."))
+    count = Count()
+    relation = clean_copy(_counted(itertools.chain(head, source), top, count), len(top.names), scratch)
+    cyrillic = any("а" <= c.lower() <= "я" for name in top.names for c in name)
+    cells = top.cells if top.present else ()
+    staged = Staged(form, top.names, relation, count, comma_country=cyrillic, header=cells)
+    if not names:
+        detail = {"changes": top.kind_changes} if top.why == "kinds" else {}
+        staged.found.append(Finding("header", str(top.above + 1) if top.present else "-", top.why, detail))
+    return staged
+
+
+def _cut(rows_: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """Rows without the columns at the right that are empty in all of them, as spreadsheets have them."""
+    width = max((n + 1 for row in rows_ for n, cell in enumerate(row) if cell.strip()), default=0)
+    return [row[:width] for row in rows_]
+
+
+def _counted(found: Iterable[Sequence[str]], top: Header, count: Count) -> Iterator[Sequence[str]]:
+    width = len(top.names)
+    for n, row in enumerate(found):
+        count.lines += 1
+        if n < top.above:
+            count.above += 1
+        elif n == top.above and top.present:
+            count.header += 1
+        elif not any(cell.strip() for cell in row):
+            count.blank += 1
+        elif any(cell.strip() for cell in row[width:]):
+            count.reject(count.lines, "too many cells", ", ".join(row))
+        elif any("\x00" in cell for cell in row):
+            count.reject(count.lines, "zero bytes", ", ".join(row))
+        else:
+            count.loaded += 1
+            yield (*row[:width], *[""] * (width - len(row)))
+
+
 def _batches(found: Iterable[Sequence[str]], size: int) -> Iterator[list[Sequence[str]]]:
     source = iter(found)
     while batch := list(itertools.islice(source, size)):
@@ -141,7 +195,8 @@ def _read_csv(path: Path, width: int, how: Dialect, skip: int) -> str:
 def _staged(source: Text, relation: str, count: Count, reader: str) -> Staged:
     comma_country = source.how.separator == ";" or source.cyrillic
     names = source.header.names
-    return Staged("text", names, relation, count, _findings(source), reader, comma_country)
+    cells = source.header.cells if source.header.present else ()
+    return Staged("text", names, relation, count, _findings(source), reader, comma_country, cells, files=(source.path,))
 
 
 def _preamble(lines: Sequence[str]) -> int:

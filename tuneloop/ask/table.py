@@ -163,7 +163,7 @@ def _load(path: Path, folder: Path, kept: Path, asked: dict[str, Any], print_: s
         # 2 MB/s is what the exact reader manages on a busy machine.
         seconds = 60 + size / 2e6
         made = run_limited(ingest, path.absolute(), scratch, asked, seconds=seconds, memory=MEMORY, what=path.name)
-        card = {"form": FORM, "fingerprint": print_, "tables": ["t"], **made}
+        card = {"form": FORM, "fingerprint": print_, **made}
         kept.with_name(kept.name + ".json").unlink(missing_ok=True)
         (scratch / "table.duckdb").replace(_database(kept))
         draft = scratch / "card.json"

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pack": ("pack", "pack", "Merge, convert to GGUF, quantise, check parity, archive, hand to Ollama"),
     "unpack": ("pack", "unpack", "Open somebody's archive safely"),
     "serve": ("serve", "serve", "Serve the active version behind an OpenAI-compatible API"),
+    "ask": ("ask", "ask", "Ask a table: what a CSV, Excel, Parquet or SQLite file holds, and figures from it"),
     "tasks": ("tasks", "tasks", "Tasks and their variants: what applications ask for by name"),
     "models": ("models", "models", "Model files and what engines have: list, fetch, pull, remove"),
     "experiment": ("experiment", "experiment", "A/B tests: create, look, stop, promote, roll back"),
