@@ -39,9 +39,16 @@ def tell(reading: Reading, result: Rows, language: str) -> str:
         if not result.rows or all(value is None for value in result.rows[0]):
             return _("No row of the table fits.")
         sentence = _sentence(query, [tuple(row) for row in result.rows], result.truncated)
-        return " ".join([sentence, *odd(query, result)])
+        return " ".join([sentence[:1].upper() + sentence[1:], *left_out(reading), *odd(query, result)])
     finally:
         texts.use(spoken)
+
+
+def left_out(reading: Reading) -> list[str]:
+    """Words of the question that the answer does not take into account."""
+    if not reading.unread:
+        return []
+    return [_("Not taken into account: {words}.").format(words=", ".join(reading.unread))]
 
 
 def odd(query: Query, result: Rows) -> list[str]:

@@ -35,7 +35,8 @@ class Reading:
     intent: str
     language: str
     query: Query | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was guessed
+    unread: tuple[str, ...] = ()  # words that the reading leaves out
 
 
 def read(question: str, profile: Profile) -> Reading:
@@ -53,16 +54,17 @@ def read(question: str, profile: Profile) -> Reading:
     sure = prod(factor for _why, factor in scene.doubts) * prod(weight for _word, weight in left)
     sure *= unmet(scene, query)
     notes = tuple(why for why, _factor in scene.doubts)
-    words = ", ".join(word for word, weight in left if weight < 0.9)
+    unread = tuple(word for word, weight in left if weight < 0.9)
+    words = ", ".join(unread)
     if sure < ANSWERS_FROM:
         why = _("Nothing in the table was found for: {words}.").format(words=words) + " " if words else ""
-        return Reading(question, None, sure, why + can_answer(profile), "unknown", language, query, notes)
+        return Reading(question, None, sure, why + can_answer(profile), "unknown", language, query, notes, unread)
     why = _("read as {intent}").format(intent=intent)
     if notes:
         why += "; " + "; ".join(notes)
     if words:
         why += "; " + _("not in the table: {words}").format(words=words)
-    return Reading(question, query.sql, round(sure, 3), why, intent, language, query, notes)
+    return Reading(question, query.sql, round(sure, 3), why, intent, language, query, notes, unread)
 
 
 def can_answer(profile: Profile) -> str:
