@@ -195,7 +195,13 @@ def year_column(scene: Scene, value: float) -> Column | None:
     fits = [c for c in numeric if isinstance(c.low, int | float) and c.low - 30 <= value <= float(c.high or 0) + 30]
     two_digits = [c for c in numeric if isinstance(c.high, int | float) and c.high < 100]
     said = [m.column for m in scene.mentions if m.cell is None and m.column.kind == "date"]
-    return next(iter([*fits, *said, *(c for c in scene.profile.columns if c.kind == "date"), *two_digits]), None)
+    return next(iter([*fits, *said, *(c for c in scene.profile.columns if c.kind == "date" and _spans(c, value)), *two_digits]), None)
+
+
+def _spans(column: Column, year: float) -> bool:
+    """Whether a date column reaches this year, give or take one."""
+    low, high = str(column.low)[:4], str(column.high)[:4]
+    return not (low.isdigit() and high.isdigit()) or int(low) - 1 <= year <= int(high) + 1
 
 
 def _scaled(number: Number, column: Column, scene: Scene) -> float:

@@ -50,6 +50,9 @@ def truth(slots: Slots) -> Query | None:
     return None
 
 
+COMPARING = {"howmuch", "ratio", "others", "than", "gt", "lt", "among", "count", "or"}
+
+
 def compare(slots: Slots) -> Query | None:
     """How much higher is the measure of A than that of B, or of everyone else."""
     scene = slots.scene
@@ -80,17 +83,7 @@ def compare(slots: Slots) -> Query | None:
     measure = slots.measure(slots.aggregate or cue)
     if measure is None and not counted:
         return None
-    for used in (
-        cue,
-        others,
-        slots.aggregate,
-        scene.cue("than"),
-        scene.cue("gt"),
-        scene.cue("lt"),
-        scene.cue("among"),
-        scene.cue("count"),
-        scene.cue("or"),
-    ):
+    for used in (cue, slots.aggregate, *(c for c in scene.cues if c.name in COMPARING)):
         if used is not None:
             scene.take(range(used.start, used.end))
     aggregate = slots.aggregate.name if slots.aggregate else "mean"
