@@ -20,7 +20,20 @@ from tuneloop.access.caller import Caller
 from tuneloop.answer import feedback
 from tuneloop.answer.serving import Serving
 from tuneloop.errors import Conflict, Missing, TuneloopError
-from tuneloop.gateway import bridge, experiments, figures, guard, keys, metrics, models, pages, quality, replays, tasks
+from tuneloop.gateway import (
+    bridge,
+    documents,
+    experiments,
+    figures,
+    guard,
+    keys,
+    metrics,
+    models,
+    pages,
+    quality,
+    replays,
+    tasks,
+)
 from tuneloop.gateway.answers import answers
 from tuneloop.gateway.desk import Desk
 from tuneloop.gateway.failures import Failure, explained
@@ -34,7 +47,7 @@ from tuneloop.workspace import Workspace
 router = APIRouter()
 ROUTERS = (
     bridge.router, tasks.router, experiments.router, replays.router, models.router, figures.router, metrics.router,
-    keys.router, quality.router,
+    keys.router, quality.router, documents.router,
 )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def add(workspace: Workspace, name: str, sent: Sequence[Document], *, tenant: st
     hold more passages than the setting documents.passages allows.
     """
     for document in sent:
-        _check(document)
+        check(document)
     if len({document.id for document in sent}) < len(sent):
         raise BadInput(_("two of these documents have the same id"), fix=_("Give each its own."))
     hashes = {document.id: _hash(document) for document in sent}
@@ -177,7 +177,7 @@ def clean_up(workspace: Workspace, name: str, days: float, *, tenant: str = "") 
     return gone
 
 
-def _check(document: Document) -> None:
+def check(document: Document) -> None:
     """Raises BadInput for what no database keeps or no reader can use."""
     if not document.id or len(document.id) > 256 or not document.id.isprintable():
         raise BadInput(_("the id of a document has 1 to 256 characters that can be printed"))

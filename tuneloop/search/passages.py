@@ -17,7 +17,9 @@ OVERLAP = 200  # characters of the sentence that is repeated, at most
 _PARAGRAPH = re.compile(r"[^\n]+(?:\n(?!\s*\n)[^\n]+)*")
 _HEADING = re.compile(r"[ \t]*(?:#{1,6}[ \t]+\S.*|={2,6}[ \t]*\S.*?={2,6}[ \t]*)")
 # The end of a sentence, not of "e.g." or an initial; and of a line, which is as good in lists and in verse.
-_STOP = re.compile(r"(?<=[^\W\d_]{3}[.!?…])[\"'»”)\]]*\s+(?=[^\W_a-zа-яё]|[«\"“(—–-])|(?<=[.!?…;:])\s*\n|\n(?=\s*[-*•\d])")
+_STOP = re.compile(
+    r"(?<=[^\W\d_]{3}[.!?…])[\"'»”)\]]*\s+(?=[^\W_a-zа-яё]|[«\"“(—–-])|(?<=[.!?…;:])\s*\n|\n(?=\s*[-*•\d])"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ async def reranked(
     if not found:
         return []
     vectors = await _vectors([query[:LONGEST], *(one.text for one in found)], engine, model, seconds)
+    vectors /= np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-300)  # squares of what follows are finite
     sizes = np.linalg.norm(vectors, axis=1)
     cosines = (vectors[1:] @ vectors[0]) / np.maximum(sizes[1:] * sizes[0], 1e-12)
     ranks = np.empty(len(found))
