@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-
 from pathlib import Path
 
 import click
@@ -29,9 +28,7 @@ def documents() -> None:
     pass
 
 
-@documents.command(
-    "add", help=_("Store text, Markdown and HTML files, or all of a folder; unchanged ones cost nothing.")
-)
+@documents.command("add", help=_("Store text, Markdown and HTML files, or all of a folder."))
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @collection_option
 @click.pass_obj

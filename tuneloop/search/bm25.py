@@ -19,6 +19,19 @@ from numpy.typing import NDArray
 
 _WORD = re.compile(r"[^\W_]+")
 _K1, _B = 1.2, 0.75
+# Words of questions and sentences about anything, as `lemmas` gives them: finding one says nothing of what is asked.
+_ANYWHERE = """
+а без бы был быть в во весь вот все всякий вы где да для до его ее если есть еще же за и из или иметь именно их к как
+какой какова каков ко когда который кто куда ли лишь между меня мой можно мочь мы на над надо наш не нет ни них но ну о
+об один она они оно он от откуда перед по под после потом потому почему при про с сам свой себя сколько со стать так
+также такой там то тогда тоже только тот ты у уже чей чем через что чтобы чье это этот я являться называть называться
+находиться
+a about after all also am an and any are as at be been being but by can could did do does for from had has have he her
+him his how i if in into is it its me my no not of on or our over she should so some than that the their them then there
+these they this those to under up us was we were what when where which while who whom whose why will with would you your
+"""
+_COMMON = frozenset(_ANYWHERE.split())
+_BACKGROUND = 1000  # passages that a share imagines beside those there are, holding only the common words
 
 Scores = NDArray[np.float64]
 
@@ -51,19 +64,21 @@ class Bm25:
     def scores(self, question: Iterable[str]) -> tuple[Scores, Scores]:
         """Of every text: its BM25 score (0: no lemma shared), and the share of the question it holds, 0 to 1.
 
-        The share weighs each lemma of the question by how rare it is here (its idf); one that no text holds weighs
-        most of all, so a question about something else scores low even where its common words are found.
+        The share weighs each lemma of the question by how rare it is (its idf, here and in a thousand more texts
+        that hold only common words, or in a collection of three a word would weigh less for being known). What no
+        text holds weighs most, so a question about something else has a low share.
         """
         found, held, asked = np.zeros(self.size), np.zeros(self.size), 0.0
         for lemma in dict.fromkeys(question):
             term = self._terms.get(lemma)
             start, end = (0, 0) if term is None else (int(self._starts[term]), int(self._starts[term + 1]))
-            idf = math.log(1 + (self.size - (end - start) + 0.5) / (end - start + 0.5))
-            asked += idf
+            idf = _idf(self.size, end - start)
+            weight = _idf(self.size + _BACKGROUND, end - start + (_BACKGROUND if lemma in _COMMON else 0))
+            asked += weight
             if term is not None:
                 ids, counts = self._rows[start:end], self._counts[start:end]
                 found[ids] += idf * counts * (_K1 + 1) / (counts + self._norm[ids])
-                held[ids] += idf
+                held[ids] += weight
         return found, held / asked if asked else held
 
     def best(self, question: Iterable[str], k: int) -> list[tuple[int, float, float]]:
@@ -76,6 +91,10 @@ class Bm25:
             some = np.flatnonzero(scores)
         order = some[np.argsort(-scores[some], kind="stable")][:k]
         return [(int(i), float(scores[i]), float(shares[i])) for i in order]
+
+
+def _idf(texts: int, holding: int) -> float:
+    return math.log(1 + (texts - holding + 0.5) / (holding + 0.5))
 
 
 def lemmas(text: str) -> list[str]:

@@ -17,9 +17,9 @@ LARGEST = 20_000_000  # bytes of one file
 TOGETHER = 40  # pages that one child reads: starting it takes 0.1 s
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 _SILENT = frozenset({"script", "style", "template", "noscript", "svg", "math", "iframe", "select", "button", "nav"})
-_BLOCKS = frozenset(
-    "address article aside blockquote body dd details div dl dt fieldset figcaption figure footer form header hr li "
-    "main ol p pre section table td th tr ul".split()
+_BLOCKS = re.compile(
+    "address|article|aside|blockquote|body|dd|details|div|dl|dt|fieldset|figcaption|figure|footer|form|header|hr|li|"
+    "main|ol|p|pre|section|table|td|th|tr|ul"
 )
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 
@@ -92,14 +92,14 @@ class _Page(HTMLParser):
             self.parts.append("\n\n" + "#" * int(tag[1]) + " ")
         elif tag == "br":
             self.parts.append("\n")
-        elif tag in _BLOCKS:
+        elif _BLOCKS.fullmatch(tag):
             self.parts.append("\n\n")
             self._kept += tag == "pre"
 
     def handle_endtag(self, tag: str) -> None:
         if tag in self._inside:
             del self._inside[self._inside.index(tag) :]
-        elif tag in _HEADINGS or tag in _BLOCKS:
+        elif tag in _HEADINGS or _BLOCKS.fullmatch(tag):
             self.parts.append("\n\n")
             self._kept = max(0, self._kept - (tag == "pre"))
 
