@@ -34,10 +34,12 @@ class _Piece:
 
 def cut(text: str, *, length: int = LENGTH, overlap: int = OVERLAP) -> list[str]:
     """The passages of a text in its order, [] when it holds nothing but space. Each is a slice of the text."""
-    return [text[start:end].strip() for start, end in _spans(text, list(_pieces(text, length)), length, overlap)]
+    return [text[start:end].strip() for start, end in spans(text, length=length, overlap=overlap)]
 
 
-def _spans(text: str, pieces: list[_Piece], length: int, overlap: int) -> Iterator[tuple[int, int]]:
+def spans(text: str, *, length: int = LENGTH, overlap: int = OVERLAP) -> Iterator[tuple[int, int]]:
+    """(start, end) of every passage, space at its ends included; together they leave out nothing but space."""
+    pieces = list(_pieces(text, length))
     begin = 0  # of the passage: the first of its pieces
     fresh = 0  # its first piece that no earlier passage holds
     for at, piece in enumerate(pieces):
