@@ -15,6 +15,7 @@ from tuneloop.texts import _
 PLAIN, PAGES = (".txt", ".md", ".markdown"), (".html", ".htm")
 LARGEST = 20_000_000  # bytes of one file
 TOGETHER = 40  # pages that one child reads: starting it takes 0.1 s
+SECONDS = 60.0  # for them
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 _SILENT = frozenset({"script", "style", "template", "noscript", "svg", "math", "iframe", "select", "button", "nav"})
 _BLOCKS = re.compile(
@@ -55,7 +56,7 @@ def read(files: dict[str, Path]) -> Iterator[Document]:
     for start in range(0, len(names), TOGETHER):
         some = names[start : start + TOGETHER]
         pages = [str(files[name]) for name in some if _kind(files[name]) == "page"]
-        parsed = iter(run_limited(parse_pages, pages, seconds=60.0, what=_short(pages)) if pages else [])
+        parsed = iter(run_limited(parse_pages, pages, seconds=SECONDS, what=_short(pages)) if pages else [])
         for name in some:
             title, text = next(parsed) if _kind(files[name]) == "page" else _plain(files[name])
             yield Document(name, text, {"title": title or files[name].stem})
