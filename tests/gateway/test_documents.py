@@ -190,7 +190,8 @@ def test_a_key_of_some_tasks_reads_the_collections_its_scopes_name(tmp_path: Pat
     "document",
     [
         {"id": "", "text": "x"}, {"id": "a\x00", "text": "x"}, {"id": "a", "text": "\x00"}, {"id": "a", "text": ""},
-        {"id": "a", "text": "\ud800"}, {"id": "\ud800", "text": "x"}, {"id": "a", "text": "x", "metadata": {"a": "\ud800"}},
+        {"id": "a", "text": "\ud800"}, {"id": "\ud800", "text": "x"},
+        {"id": "a", "text": "x", "metadata": {"a": "\ud800"}},
         {"id": "a", "text": 5}, {"id": "a", "text": "x", "metadata": {"k": "v" * 70_000}}, {"text": "x"},
     ],
     ids=range(10),
