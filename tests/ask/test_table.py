@@ -274,9 +274,9 @@ def test_unread_cells_are_counted_beyond_the_sample(tmp_path: Path) -> None:
 def test_every_development_table_adds_up(tmp_path: Path) -> None:
     with zipfile.ZipFile(shared_data("csv_dev.zip")) as archive:
         archive.extractall(tmp_path)
-    opened = 0
-    for path in sorted(tmp_path.rglob("*.csv")):
-        table = open_table(path, cache=tmp_path / "cache")
-        assert table.report.adds_up()
-        opened += 1
-    assert opened >= 18
+    tables = [p for p in sorted(tmp_path.rglob("*.csv")) if "tennis" not in str(p)]
+    for path in [*tables, next(tmp_path.rglob("tennis_atp"))]:
+        report = open_table(path, cache=tmp_path / "cache").report
+        assert report.adds_up()
+        assert sum(report.rejected.values()) <= 3
+    assert len(tables) >= 10

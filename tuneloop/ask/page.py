@@ -13,12 +13,12 @@ from tuneloop.ask.columns import Column
 from tuneloop.ask.facts import Facts, askable, facts, looks_like_id, warnings
 from tuneloop.ask.report import sentence, subject, sum_of_rows
 from tuneloop.ask.table import Table
-from tuneloop.collect import plots as frame
+from tuneloop.collect import plots
 from tuneloop.collect.plots import area, bars, columns, esc, heat, number, percent
 from tuneloop.errors import TuneloopError
 from tuneloop.texts import _, language
 
-TEMPLATE = Path(frame.__file__).parent / "report.html"  # the dataset report's page
+TEMPLATE = Path(plots.__file__).parent / "report.html"  # the dataset report's page
 BINS = 16
 TOP = 10  # values shown of a text
 MOST_PLOTS = 60  # columns with a plot; wider tables show the first
@@ -29,7 +29,7 @@ def render(table: Table) -> str:
     """The whole page. Runs about two queries a column in the table's sandbox."""
     found = facts(table)
     # Bars of values fit into half of the page, histograms and lines do not.
-    plots = [
+    drawn = [
         _section(c.name, _about(c), _plot(table, c, found), wide=c.kind in ("number", "date"))
         for c in table.profile.columns[:MOST_PLOTS]
     ]
@@ -44,7 +44,7 @@ def render(table: Table) -> str:
             if related
             else []
         ),
-        *plots,
+        *drawn,
     ]
     body = _header(table, found) + f'<div class="grid2">{"".join(sections)}</div>' + _footer(table)
     template = Template(TEMPLATE.read_text(encoding="utf-8"))
