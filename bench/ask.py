@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.frame import ROOT
+from tuneloop.ask.dates import spans
 from tuneloop.ask.question import Reading, read
 from tuneloop.ask.table import Table, open_table
+from tuneloop.ask.words import tokens
 from tuneloop.errors import TuneloopError
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -192,9 +194,13 @@ def names(target: str, rows: Rows) -> bool:
 
 
 def _folded(value: Any) -> str:
+    """Lower case, without accents' composition, quotes, grouping commas and currency signs; dates as ISO 8601."""
     text = " ".join(unicodedata.normalize("NFKD", str(value)).lower().split()).strip("\"“”'")
-    bare = text.replace(",", "")
-    return f"{float(bare):.6g}" if re.fullmatch(r"-?\d+(\.\d+)?", bare) else text
+    written = [s for s in spans(tokens(text)) if s.end == len(tokens(text)) and not s.start]
+    if written and (written[0].after - written[0].first).days == 1:
+        return written[0].first.isoformat()
+    bare = text.replace(",", "").strip("$€£ ")
+    return f"{float(bare):.6g}" if re.fullmatch(r"-?\d+(\.\d+)?", bare) else text.removesuffix(" 00:00:00")
 
 
 def _unpacked(archive: str, into: Path) -> Path | None:

@@ -69,10 +69,16 @@ def comparisons(scene: Scene) -> list[Condition]:
         op = OPERATORS[cue.name]
         if scene.tokens[cue.start].text == "до" and column.kind != "date" and not has_meaning(column, "year"):
             op = "<="
+        if scene.tokens[cue.start].text == "from" and dates.is_year(f"{number.value:.0f}"):
+            op = "="  # "songs from 1998"
         value = _scaled(number, column, scene)
         scene.take(range(min(cue.start, number.start), max(cue.end, number.end)))
         if column.kind == "date":
             year = int(value) + (op in (">", "<="))
+            if op == "=":
+                span = (date(year, 1, 1), date(year + 1, 1, 1))
+                found.append(Condition(column, "days", span, place=cue.start))
+                continue
             found.append(Condition(column, ">=" if op in (">", ">=") else "<", (date(year, 1, 1),), place=cue.start))
         else:
             found.append(Condition(column, op, (value,), place=cue.start))
@@ -195,10 +201,15 @@ def year_column(scene: Scene, value: float) -> Column | None:
     fits = [c for c in numeric if isinstance(c.low, int | float) and c.low - 30 <= value <= float(c.high or 0) + 30]
     two_digits = [c for c in numeric if isinstance(c.high, int | float) and c.high < 100]
     said = [m.column for m in scene.mentions if m.cell is None and m.column.kind == "date"]
+<<<<<<< HEAD
     return next(
         iter([*fits, *said, *(c for c in scene.profile.columns if c.kind == "date" and _spans(c, value)), *two_digits]),
         None,
     )
+=======
+    days = [c for c in scene.profile.columns if c.kind == "date" and _spans(c, value)]
+    return next(iter([*fits, *said, *days, *two_digits]), None)
+>>>>>>> questions
 
 
 def _spans(column: Column, year: float) -> bool:
@@ -215,6 +226,8 @@ def _scaled(number: Number, column: Column, scene: Scene) -> float:
     for scale, words in _HEADER_SCALES:
         if high is not None and abs(number.value) > 10 * abs(high) and header & words:
             return number.value / scale
+    if low is not None and low >= 1000 > number.value and has_meaning(column, "year"):
+        scene.doubt(f"{column.name}: {low:g} ...", 0.3)
     if high is not None and low is not None and not low <= number.value <= high and not has_meaning(column, "year"):
         scene.doubt(f"{column.name}: {low:g} ... {high:g}", 0.7)
     if number.sign == "%" and high is not None and high <= 1:

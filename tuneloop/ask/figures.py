@@ -164,7 +164,8 @@ def aggregate(slots: Slots) -> Query | None:
     groups = slots.groups or ([slots.target] if slots.target else [])
     slots.groups = [g for g in groups if g is not None]
     listed = next((c for c in slots.filters if c.op == "in" and not c.part and len(c.values) <= 10), None)
-    if not slots.groups and listed is not None and scene.has("and") and not scene.has("or"):
+    apart = cue.name != "sum" and scene.has("and") and not scene.has("or")
+    if not slots.groups and listed is not None and apart:
         slots.groups = [Group(listed.column)]  # the means of men and women are two figures
     having = _having(slots)
     return Query(

@@ -57,7 +57,7 @@ class Condition:
         if self.op == "like":
             return f"contains(lower({x}), {literal(str(self.values[0]).lower())})"
         if self.op == "part":
-            split = f"string_split_regex(lower({x}), '\\s*[{''.join(SEPARATORS)}]\\s*')"
+            split = f"regexp_split_to_array(lower({x}), '\\s*[{''.join(SEPARATORS)}]\\s*')"
             return f"list_contains({split}, {literal(str(self.values[0]).lower())})"
         if self.op == "any":
             return "(" + " OR ".join(replace(self, op="like", values=(value,)).sql for value in self.values) + ")"
