@@ -232,7 +232,7 @@ def times() -> None:
     print("\ntimes, made-up vectors of the encoder's size")
     items = rng.normal(size=(10_000, image.DIMENSIONS)).astype(np.float32)
     right = rng.integers(0, 10_000, 500)
-    photos = items[right] + rng.normal(0, 0.5, (500, image.DIMENSIONS)).astype(np.float32) + 1
+    photos = items[right] + rng.normal(0, 2.5, (500, image.DIMENSIONS)).astype(np.float32) + 1
     taught = Clicks(photos.astype(np.float32), right, [np.zeros(0, dtype=np.intp)] * 500)
     catalogue = Catalogue(items, np.arange(10_000), 10_000)
     start = centred(items, photos=taught.queries)
