@@ -215,6 +215,8 @@ def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> M
     ]
     if not rivals:
         return mention
+    if is_flag(mention.column) and all(is_flag(r.column) for r in rivals):
+        return mention  # survived and alive say the same
     if any(t.text in ("who", "кто") for t in scene.tokens) and mention.cell is None:
         names = [r for r in (mention, *rivals) if r.column.kind == "text" and has_meaning(r.column, "name")]
         if len(names) == 1:
