@@ -65,7 +65,8 @@ class Score:
         c, times = self.counts, sorted(self.seconds)
         yield f"{name}: {c['all']} questions, {c['right']} right ({c['right'] / max(c['all'], 1):.1%})"
         yield (
-            f"  answered {c['answered']} of {c['answerable']} answerable ({c['answered'] / max(c['answerable'], 1):.1%}),"
+            f"  answered {c['answered']} of {c['answerable']} that have an answer"
+            f" ({c['answered'] / max(c['answerable'], 1):.1%}),"
             f" right of those given an answer {(c['given'] - c['wrong']) / max(c['given'], 1):.1%},"
             f" wrong but sure {c['sure'] / max(c['all'], 1):.1%}, unparsable SQL {c['unparsable']}"
         )

@@ -7,7 +7,9 @@ from tuneloop.ask.columns import Column, Profile, quoted
 ROWS = 400
 
 
-def column(name: str, kind: str, distinct: int, *, low: object = None, high: object = None, values: str = "", missing: int = 0) -> Column:
+def column(
+    name: str, kind: str, distinct: int, *, low: object = None, high: object = None, values: str = "", missing: int = 0
+) -> Column:
     cells = tuple(v.strip() for v in values.split("|")) if values else ()
     return Column(name, quoted(name), kind, ROWS, missing, distinct or len(cells), low, high, cells)  # type: ignore[arg-type]
 

@@ -76,8 +76,8 @@ def comparisons(scene: Scene) -> list[Condition]:
         if column.kind == "date":
             year = int(value) + (op in (">", "<="))
             if op == "=":
-                span = (date(year, 1, 1), date(year + 1, 1, 1))
-                found.append(Condition(column, "days", span, place=cue.start))
+                whole = (date(year, 1, 1), date(year + 1, 1, 1))
+                found.append(Condition(column, "days", whole, place=cue.start))
                 continue
             found.append(Condition(column, ">=" if op in (">", ">=") else "<", (date(year, 1, 1),), place=cue.start))
         else:
