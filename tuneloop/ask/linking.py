@@ -1,8 +1,8 @@
 """Which columns and cells a question names: by the words themselves, synonyms in two languages, sound, and typos.
 
-Strength of a word's match: 1.0 the same word, 0.94 another form of it, 0.92 two forms of one word ("orders",
-"ordered"), 0.9 a synonym, 0.8 the same sound in other
-letters. A column of several words is named the more, the more of its rarer words are said.
+Strength of a word's match: 1.0 the same word, 0.94 another form of it, 0.92 two forms of one word ("orders" and
+"ordered"), 0.9 a synonym, 0.8 the same sound in other letters. A column of several words is named the more, the more
+of its rarer words are said.
 """
 
 from __future__ import annotations
