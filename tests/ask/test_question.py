@@ -138,7 +138,7 @@ def test_no_text_makes_it_fail(text: str) -> None:
 
 
 WORDS = tuple(
-    t.text for t in tokens("сколько средняя цена городам больше 100 не Москва how many price by top 3 и после or")
+    t.text for t in tokens("сколько средняя цена городам больше 100 не Москва how many price by top 3 и после")
 )
 
 

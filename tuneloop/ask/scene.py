@@ -194,11 +194,9 @@ def _is_head(mention: Mention, candidates: list[Mention], scene: Scene) -> bool:
 
 def _rank(mention: Mention) -> float:
     """More words first, then stronger ones; a whole cell beats a column that fits less well."""
-    return (
-        len(mention.places) * (0.4 + 0.6 * mention.score)
-        + (0.05 if mention.cell is not None and mention.whole else 0.0)
-        - 0.02 * mention.missed
-    )
+    cell = 0.05 if mention.cell is not None and mention.whole else 0.0
+    day = 0.05 if mention.column.kind == "date" else 0.0  # "orders" are rows before they are ordered_at
+    return len(mention.places) * (0.4 + 0.6 * mention.score) + cell - day - 0.02 * mention.missed
 
 
 def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> Mention:
