@@ -197,7 +197,7 @@ def names(target: str, rows: Rows) -> bool:
 def _folded(value: Any) -> str:
     """Lower case, without accents' composition, quotes, grouping commas and currency signs; dates as ISO 8601."""
     text = " ".join(unicodedata.normalize("NFKD", str(value)).lower().split()).strip("\"“”'")
-    written = [s for s in spans(tokens(text)) if s.end == len(tokens(text)) and not s.start]
+    written = [s for s in spans(tokens(text.title())) if s.end == len(tokens(text)) and not s.start]
     if written and (written[0].after - written[0].first).days == 1:
         return written[0].first.isoformat()
     bare = text.replace(",", "").strip("$€£ ")
