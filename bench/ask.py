@@ -65,7 +65,8 @@ class Score:
         c, times = self.counts, sorted(self.seconds)
         yield f"{name}: {c['all']} questions, {c['right']} right ({c['right'] / max(c['all'], 1):.1%})"
         yield (
-            f"  answered {c['answered']} of {c['answerable']} answerable ({c['answered'] / max(c['answerable'], 1):.1%}),"
+            f"  answered {c['answered']} of {c['answerable']} that have an answer"
+            f" ({c['answered'] / max(c['answerable'], 1):.1%}),"
             f" right of those given an answer {(c['given'] - c['wrong']) / max(c['given'], 1):.1%},"
             f" wrong but sure {c['sure'] / max(c['all'], 1):.1%}, unparsable SQL {c['unparsable']}"
         )
@@ -196,7 +197,7 @@ def names(target: str, rows: Rows) -> bool:
 def _folded(value: Any) -> str:
     """Lower case, without accents' composition, quotes, grouping commas and currency signs; dates as ISO 8601."""
     text = " ".join(unicodedata.normalize("NFKD", str(value)).lower().split()).strip("\"“”'")
-    written = [s for s in spans(tokens(text)) if s.end == len(tokens(text)) and not s.start]
+    written = [s for s in spans(tokens(text.title())) if s.end == len(tokens(text)) and not s.start]
     if written and (written[0].after - written[0].first).days == 1:
         return written[0].first.isoformat()
     bare = text.replace(",", "").strip("$€£ ")

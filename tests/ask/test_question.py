@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,50 +12,9 @@ from hypothesis import strategies as st
 from tests.ask.shop import SHOP
 from tuneloop import texts
 from tuneloop.ask.question import ANSWERS_FROM, can_answer, prepare, read
+from tuneloop.ask.words import tokens
 
-PRICE, CITY, CATEGORY = '"price_rub"', '"city"', '"category"'
-
-READ = {
-    # counts
-    "Сколько всего заказов?": "SELECT count(*) AS \"count\" FROM t",
-    "How many orders are there?": "SELECT count(*) AS \"count\" FROM t",
-    "Сколько заказов из Москвы?": f"SELECT count(*) AS \"count\" FROM t WHERE {CITY} = 'Москва'",
-    "How many orders came from Kazan?": f"SELECT count(*) AS \"count\" FROM t WHERE {CITY} = 'Казань'",
-    "Сколько разных городов?": f"SELECT count(DISTINCT {CITY}) AS \"distinct\" FROM t",
-    "How many orders were returned?": "SELECT count(*) AS \"count\" FROM t WHERE \"returned\" = 'yes'",
-    # figures
-    "Какая средняя цена?": f"SELECT avg({PRICE}) AS \"mean\" FROM t",
-    "What is the median price of toys?": f"SELECT median({PRICE}) AS \"median\" FROM t WHERE {CATEGORY} = 'Toys'",
-    "Какая суммарная цена заказов из Берлина?": f"SELECT sum({PRICE}) AS \"sum\" FROM t WHERE {CITY} = 'Berlin'",
-    "What is the highest price?": f"SELECT max({PRICE}) AS \"max\" FROM t",
-    "Минимальный возраст покупателя": "SELECT min(\"customer_age\") AS \"min\" FROM t",
-    "What is the standard deviation of price?": f"SELECT stddev_samp({PRICE}) AS \"spread\" FROM t",
-    "90-й процентиль цены": f"SELECT quantile_cont({PRICE}, 0.9) AS \"percentile\" FROM t",
-    "What is the upper quartile of price?": f"SELECT quantile_cont({PRICE}, 0.75) AS \"percentile\" FROM t",
-    # tests of rows
-    "Сколько заказов дороже 5000?": f"SELECT count(*) AS \"count\" FROM t WHERE {PRICE} > 5000",
-    "How many orders cost at least two thousand?": f"SELECT count(*) AS \"count\" FROM t WHERE {PRICE} >= 2000",
-    "Сколько заказов с ценой от 100 до 200?": f"SELECT count(*) AS \"count\" FROM t WHERE {PRICE} BETWEEN 100 AND 200",
-    "Сколько покупателей старше 60 лет?": "SELECT count(*) AS \"count\" FROM t WHERE \"customer_age\" > 60",
-    "How many orders were not paid by card?": "SELECT count(*) AS \"count\" FROM t WHERE \"payment_method\" != 'card'",
-    "Сколько заказов кроме Москвы?": f"SELECT count(*) AS \"count\" FROM t WHERE {CITY} != 'Москва'",
-    "How many orders have a missing delivery days value?": "SELECT count(*) AS \"count\" FROM t WHERE \"delivery_days\" IS NULL",
-    "Сколько заказов с рейтингом 5?": "SELECT count(*) AS \"count\" FROM t WHERE \"rating\" = 5",
-    "How many orders have an above average price?": f"SELECT count(*) AS \"count\" FROM t WHERE {PRICE} > (SELECT avg({PRICE}) FROM t)",
-    "Сколько заказов было в 2022 году?": "SELECT count(*) AS \"count\" FROM t WHERE \"ordered_at\" >= DATE '2022-01-01' AND \"ordered_at\" < DATE '2023-01-01'",
-    "How many orders were made in March 2021?": "SELECT count(*) AS \"count\" FROM t WHERE \"ordered_at\" >= DATE '2021-03-01' AND \"ordered_at\" < DATE '2021-04-01'",
-    # groups
-    "Средняя цена по городам": f"SELECT {CITY}, avg({PRICE}) AS \"mean\" FROM t GROUP BY {CITY} ORDER BY avg({PRICE}) DESC, {CITY}",
-    "How many orders are there in each category?": f"SELECT {CATEGORY}, count(*) AS \"count\" FROM t GROUP BY {CATEGORY} ORDER BY count(*) DESC, {CATEGORY}",
-    "Распределение заказов по городам": f"SELECT {CITY}, count(*) AS \"count\" FROM t GROUP BY {CITY} ORDER BY count(*) DESC, {CITY}",
-    "В каком городе самая высокая средняя цена?": f"SELECT {CITY}, avg({PRICE}) AS \"mean\" FROM t WHERE {CITY} IS NOT NULL GROUP BY {CITY} ORDER BY avg({PRICE}) DESC, {CITY} LIMIT 1",
-    "What is the most common payment method?": "SELECT \"payment_method\", count(*) AS \"count\" FROM t WHERE \"payment_method\" IS NOT NULL GROUP BY \"payment_method\" ORDER BY count(*) DESC, \"payment_method\" LIMIT 1",
-    "Топ-3 категории по средней цене": f"SELECT {CATEGORY}, avg({PRICE}) AS \"mean\" FROM t GROUP BY {CATEGORY} ORDER BY avg({PRICE}) DESC, {CATEGORY} LIMIT 3",
-    # parts, comparisons, links between measures
-    "Какой процент заказов вернули?": "SELECT 100.0 * count(*) FILTER (WHERE \"returned\" = 'yes') / count(*) AS \"percent\", count(*) FILTER (WHERE \"returned\" = 'yes') AS \"part\", count(*) AS \"all\" FROM t",
-    "Is there a correlation between price and rating?": f"SELECT corr({PRICE}, \"rating\") AS \"correlation\" FROM t",
-    "Связаны ли возраст покупателя и цена?": f"SELECT corr(\"customer_age\", {PRICE}) AS \"correlation\" FROM t",
-}  # fmt: skip
+READ: dict[str, str] = tomllib.loads((Path(__file__).parent / "shop.toml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("question", READ)
@@ -175,7 +137,9 @@ def test_no_text_makes_it_fail(text: str) -> None:
     assert 0 <= reading.sure <= 1
 
 
-WORDS = "сколько средняя цена городам больше 100 не Москва how many average price by top 3 between and 2021 после or most".split()
+WORDS = tuple(
+    t.text for t in tokens("сколько средняя цена городам больше 100 не Москва how many price by top 3 и после")
+)
 
 
 @settings(max_examples=120, deadline=None)

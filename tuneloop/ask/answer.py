@@ -58,11 +58,8 @@ def odd(query: Query, result: Rows) -> list[str]:
     if len(values) >= 3 and query.kind != "share":
         rest = median(values[1:])
         if rest > 0 and values[0] > FAR * rest:
-            found.append(
-                _(
-                    "Look at the first one: {value} is {times} times the middle of the others; its unit may differ."
-                ).format(value=number(values[0]), times=number(values[0] / rest))
-            )
+            told = _("The first, {value}, is {times} times the middle of the others: check its unit.")
+            found.append(told.format(value=number(values[0]), times=number(values[0] / rest)))
     for test in query.filters:
         high = test.column.high
         value = test.values[0] if test.values else None

@@ -76,8 +76,8 @@ def comparisons(scene: Scene) -> list[Condition]:
         if column.kind == "date":
             year = int(value) + (op in (">", "<="))
             if op == "=":
-                span = (date(year, 1, 1), date(year + 1, 1, 1))
-                found.append(Condition(column, "days", span, place=cue.start))
+                whole = (date(year, 1, 1), date(year + 1, 1, 1))
+                found.append(Condition(column, "days", whole, place=cue.start))
                 continue
             found.append(Condition(column, ">=" if op in (">", ">=") else "<", (date(year, 1, 1),), place=cue.start))
         else:
@@ -200,7 +200,7 @@ def year_column(scene: Scene, value: float) -> Column | None:
     ]
     fits = [c for c in numeric if isinstance(c.low, int | float) and c.low - 30 <= value <= float(c.high or 0) + 30]
     two_digits = [c for c in numeric if isinstance(c.high, int | float) and c.high < 100]
-    said = [m.column for m in scene.mentions if m.cell is None and m.column.kind == "date"]
+    said = [m.column for m in scene.mentions if m.cell is None and m.column.kind == "date" and _spans(m.column, value)]
     days = [c for c in scene.profile.columns if c.kind == "date" and _spans(c, value)]
     return next(iter([*fits, *said, *days, *two_digits]), None)
 

@@ -194,11 +194,9 @@ def _is_head(mention: Mention, candidates: list[Mention], scene: Scene) -> bool:
 
 def _rank(mention: Mention) -> float:
     """More words first, then stronger ones; a whole cell beats a column that fits less well."""
-    return (
-        len(mention.places) * (0.4 + 0.6 * mention.score)
-        + (0.05 if mention.cell is not None and mention.whole else 0.0)
-        - 0.02 * mention.missed
-    )
+    cell = 0.05 if mention.cell is not None and mention.whole else 0.0
+    day = 0.05 if mention.column.kind == "date" else 0.0  # "orders" are rows before they are ordered_at
+    return len(mention.places) * (0.4 + 0.6 * mention.score) + cell - day - 0.02 * mention.missed
 
 
 def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> Mention:
@@ -215,6 +213,8 @@ def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> M
     ]
     if not rivals:
         return mention
+    if is_flag(mention.column) and all(is_flag(r.column) for r in rivals):
+        return mention  # survived and alive say the same
     if any(t.text in ("who", "кто") for t in scene.tokens) and mention.cell is None:
         names = [r for r in (mention, *rivals) if r.column.kind == "text" and has_meaning(r.column, "name")]
         if len(names) == 1:

@@ -210,8 +210,8 @@ def implied_measure(slots: Slots) -> tuple[Column, str] | None:
         if column is not None:
             scene.take(range(i, i + length))
             for mention in scene.free():
-                if mention.column == column and mention.cell is None:
-                    scene.use(mention)
+                if column.name in (mention.column.name, *mention.rivals) and mention.cell is None:
+                    scene.use(mention, surely=True)
             sign = next(sign for meaning, sign in measure.concepts if has_meaning(column, meaning))
             if cue.name == "min" and cue.end <= i:
                 sign = -sign

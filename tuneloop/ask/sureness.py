@@ -65,14 +65,14 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
             or any(i in m.places and m.cell is None and m.column in labels for m in scene.mentions)
         ):
             continue
+        elif _beside_number(scene, i):
+            left.append((token.raw, 0.97))
         elif any(linking.columns_named(token, column) for column in used):
             left.append((token.raw, 0.95))
         elif any(i in m.places for m in scene.mentions):
             left.append((token.raw, 0.8 if query.kind == "share" and _names_rows(scene, i) else 0.6))
         elif (any(lexicon.cell_concepts([token])) and not _names_rows(scene, i)) or i in scene.measures:
             left.append((token.raw, 0.4))
-        elif _beside_number(scene, i):
-            left.append((token.raw, 0.97))
         elif _is_asked(scene, i) and not _is_action(token.text):
             label = labels[0]
             free = label is not None and not any(m.column == label for m in scene.mentions)
@@ -88,7 +88,8 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
             left.append((token.raw, 0.92 if is_cyrillic(token.text) else 0.82))
         elif entities == 0 and _names_rows(scene, i):
             entities += 1
-            left.append((token.raw, 0.9 if not _known_entity(scene) else 0.7))
+            modifier = any(m.cell is None and m.end == i and m.column in used for m in scene.mentions)
+            left.append((token.raw, 0.8 if modifier else 0.7 if _known_entity(scene) else 0.9))
         else:
             left.append((token.raw, 0.6))
     return left

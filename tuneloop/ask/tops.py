@@ -11,7 +11,16 @@ from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Group, Query
 from tuneloop.ask.scene import Scene, has_meaning, is_flag, label_column
-from tuneloop.ask.slots import Slots, count_having, counts, group_list, implied_measure, leaves_one_row, limit_of
+from tuneloop.ask.slots import (
+    AGGREGATE_CUES,
+    Slots,
+    count_having,
+    counts,
+    group_list,
+    implied_measure,
+    leaves_one_row,
+    limit_of,
+)
 from tuneloop.ask.words import name_tokens
 
 
@@ -67,6 +76,7 @@ def superlative(slots: Slots) -> Query | None:
         )
     if measure is not None and implied is None and slots.extreme and _adjective(scene, slots.extreme[0]):
         scene.doubt(f"{scene.words(range(slots.extreme[0].start, slots.extreme[0].end))} = {measure.name}", 0.5)
+    _doubt_order(slots, measure, implied is not None)
     if measure is None:
         return _most_rows(slots, named or texts, order, limit)
     slots.measures = [m for m in slots.measures if m.column != measure]
@@ -86,6 +96,24 @@ def superlative(slots: Slots) -> Query | None:
             order=order,
         )
     return _extreme_rows(slots, named, texts, measure, order, limit)
+
+
+def _doubt_order(slots: Slots, measure: Column | None, implied: bool) -> None:
+    """A figure over a top list, a rank as a measure, and a measure other than the noun after "most" are doubtful."""
+    scene = slots.scene
+    top = scene.cue("top", "bottom")
+    figure = scene.cue("count", *AGGREGATE_CUES)
+    if top is not None and figure is not None and figure.start < top.start:
+        scene.doubt("a figure over a top list", 0.3)
+    if measure is None or implied:
+        return
+    if has_meaning(measure, "rank") or has_meaning(measure, "position"):
+        scene.doubt(f"{measure.name}: which end is the top?", 0.4)
+    after = slots.extreme[0].end if slots.extreme else len(scene.tokens)
+    if after < len(scene.tokens):
+        said = any(after in m.places for m in scene.mentions) or any(c.start <= after < c.end for c in scene.cues)
+        if not said and not lexicon.is_filler(scene.tokens[after]) and scene.tokens[after].kind == "word":
+            scene.doubt(f"{scene.tokens[after].raw} = {measure.name}", 0.4)
 
 
 def _adjective(scene: Scene, cue: Cue) -> bool:
@@ -152,6 +180,12 @@ def _extreme_rows(
 
 def _person(scene: Scene, measure: Column) -> Column | None:
     """Whose measure it is: "who is the tallest winner" asks for winner_name where the measure is winner_ht."""
+    if any(t.text in ("who", "кто") for t in scene.tokens):
+        texts = [c for c in scene.profile.columns if c.kind == "text"]
+        texts = [c for c in texts if len(name_tokens(c.name)) == 1 or has_meaning(c, "name")]
+        person = next((c for c in texts if any(has_meaning(c, meaning) for meaning in lexicon.words("persons"))), None)
+        if person is not None:
+            return person
     said = {key for t in name_tokens(measure.name) for key in t.keys if len(key) > 2}
     names = [c for c in scene.profile.columns if c.kind == "text" and has_meaning(c, "name")]
     return next((c for c in names if said & {key for t in name_tokens(c.name) for key in t.keys}), None)
