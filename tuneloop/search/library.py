@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, and_, select
 
 from tuneloop.db.document_tables import collections, documents, passages
 from tuneloop.search.bm25 import Bm25, lemmas
@@ -146,10 +146,12 @@ def _texts(rows: Connection, name: str, tenant: str, places: list[Place]) -> dic
         documents.c.collection == passages.c.collection,
         documents.c.id == passages.c.document,
     )
-    wanted = or_(*(and_(passages.c.document == document, passages.c.number == number) for document, number in places))
+    # Two lists, which both databases look up in the key: of pairs SQLite would read the whole collection (20 ms).
+    some = passages.c.document.in_({document for document, _number in places})
+    numbers = passages.c.number.in_({number for _document, number in places})
     chosen = (
         select(passages.c.document, passages.c.number, passages.c.text, documents.c.metadata)
         .join_from(passages, documents, both)
-        .where(passages.c.tenant == tenant, passages.c.collection == name, wanted)
+        .where(passages.c.tenant == tenant, passages.c.collection == name, some, numbers)
     )
     return {(row.document, row.number): (row.text, row.metadata or {}) for row in rows.execute(chosen)}
