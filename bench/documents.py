@@ -77,7 +77,8 @@ def encyclopaedia(workspace: Workspace, archive: ZipFile) -> None:
 
 def paragraphs(workspace: Workspace, archive: ZipFile, language: str) -> None:
     (name,) = (name for name in archive.namelist() if f"xquad.{language}." in name)
-    texts, questions = {}, []
+    texts: dict[str, str] = {}
+    questions: list[tuple[str, str]] = []
     for article in json.loads(archive.read(name))["data"]:
         for paragraph in article["paragraphs"]:
             key = f"{len(texts):04}"
