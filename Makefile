@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint format soak bench docs texts clean
+.PHONY: demo test lint format soak bench peers docs texts clean
 
 demo: $(STAMP)
 	$(BIN)/tuneloop demo $(ARGS)
@@ -26,6 +26,12 @@ soak: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench $(ARGS)
+
+# Other gateways, each in an environment of its own, for `make bench ARGS=gateway`; one that does not install is left out.
+peers:
+	@for peer in 'litellm litellm[proxy]' 'tensorzero tensorzero' 'sglang-router sglang-router' 'vllm-router vllm-router'; do \
+	  set -- $$peer; $(PYTHON) -m venv .peers/$$1 && .peers/$$1/bin/pip install -q "$$2" || echo "without $$1"; done
+	@mkdir -p .peers/portkey && cd .peers/portkey && npm install --silent @portkey-ai/gateway || echo "without portkey"
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py

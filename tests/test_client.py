@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.live import Live, running
+from tests.answer.models import add_packed
+from tests.gateway.live import Live, running, until
 from tuneloop.client import Client
 from tuneloop.errors import BadInput, Conflict, EngineDown, Missing, Unauthorised
+from tuneloop.loop import optimisations
 from tuneloop.workspace import open_workspace, write_atomically
 
 TOML = """
@@ -32,8 +34,11 @@ model = "big"
 def live(tmp_path: Path) -> Iterator[Live]:
     open_workspace(tmp_path / "work", create=True)
     write_atomically(tmp_path / "work/tuneloop.toml", TOML)
-    with running(open_workspace(tmp_path / "work"), None) as server:
+    workspace = open_workspace(tmp_path / "work")
+    add_packed(workspace, "tiny")
+    with running(workspace, None) as server:
         yield server
+    until(lambda: all(one.state != "running" for one in optimisations.history(workspace)))
 
 
 EXAMPLES = {
@@ -78,6 +83,8 @@ def test_failures_are_tuneloops_errors(live: Live) -> None:
                 await client.create_ab_test("x", "support", "small", "huge")
             with pytest.raises(BadInput):
                 await client.create_ab_test("x", "support", "small", "big", traffic_split=1.5)
+            with pytest.raises(BadInput, match="response_time"):
+                await client.optimize_model("tiny", {"response_time": 1.0})
             await client.create_ab_test("x", "support", "small", "big")
             with pytest.raises(Conflict):
                 await client.create_ab_test("x", "support", "small", "big")

@@ -7,7 +7,8 @@
 
 Every method returns a dictionary; every failure is one of tuneloop's errors with the server's own words. For plain
 chat, OpenAI's own client works with the same server. The examples in the docstrings below are run by the tests; in
-them `client` is a client of a small server whose task "support" has the variants "small" and "big".
+them `client` is a client of a small server whose task "support" has the variants "small" and "big", and
+which has a version "tiny" packed as q8_0.
 """
 
 from __future__ import annotations
@@ -207,6 +208,36 @@ class Client(DocumentCalls):
         """
         return _test(await self._ask("POST", f"/experiments/{quote(test_id, safe='')}/stop", {"note": note}))
 
+    # --- optimisation
+
+    async def optimize_model(
+        self, model_id: str, target_metrics: Mapping[str, float] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """Measure what a version can be served as on the server's machine; needs the installation's owner.
+
+        target_metrics: max_mb, min_tokens_per_second, max_kl, any of them. more: quants, threads, context, parallel,
+        rounds, deadline, again, as POST /optimisations takes them. The same call goes on with what was interrupted.
+
+        >>> begun = await client.optimize_model("tiny", {"max_mb": 0.05}, threads=[1], rounds=1)
+        >>> begun["target_metrics"]["max_mb"], begun["status"] in ("running", "completed")
+        (0.05, True)
+        """
+        body = {"model": model_id, "targets": dict(target_metrics or {}), **more}
+        return _optimisation(await self._ask("POST", "/optimisations", body))
+
+    async def get_optimization_status(self, optimization_id: str) -> dict[str, Any]:
+        """How far it is (progress: 0 to 1), what is measured by now; once it is completed, "best": the chosen rung.
+
+        status: running, interrupted (ask for the same again), completed or failed. best is None with "feasible" False
+        when nothing here meets the targets; "nearest" is then what came nearest, and "reason" says by how much.
+
+        >>> begun = await client.optimize_model("tiny", {"max_mb": 0.05}, threads=[1], rounds=1)
+        >>> found = await client.get_optimization_status(begun["optimization_id"])
+        >>> [rung["quant"] for rung in found["results"]], 0 <= found["progress"] <= 1
+        (['q8_0'], True)
+        """
+        return _optimisation(await self._ask("GET", f"/optimisations/{quote(optimization_id, safe='')}"))
+
     # --- figures
 
     async def get_system_health(self) -> dict[str, Any]:
@@ -279,6 +310,21 @@ def _test(found: Mapping[str, Any]) -> dict[str, Any]:
         "variant_a": arms["a"]["variant"], "variant_b": arms["b"]["variant"],
         "traffic_split": round(arms["b"]["share"], 6), "start_date": found["created"], "end_date": found["ends"],
         "success_metrics": [metric["name"] for metric in found["design"]["metrics"] if metric["role"] == "goal"],
+    }  # fmt: skip
+
+
+def _optimisation(found: Mapping[str, Any]) -> dict[str, Any]:
+    """An optimisation under the source story's names."""
+    choice = found["choice"] or {"decision": "", "row": None, "why": ""}
+    row = None if choice["row"] is None else found["rows"][choice["row"]]
+    feasible = choice["decision"] == "chosen"
+    return {
+        "optimization_id": found["id"], "model_id": found["version"],
+        "status": "completed" if found["state"] == "done" else found["state"], "progress": found["progress"],
+        "stage": found["stage"], "error": found["error"],
+        "target_metrics": {name: value for name, value in found["targets"].items() if value is not None},
+        "results": found["rows"], "feasible": feasible if found["choice"] else None,
+        "best": row if feasible else None, "nearest": None if feasible else row, "reason": choice["why"],
     }  # fmt: skip
 
 

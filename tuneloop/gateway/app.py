@@ -29,6 +29,7 @@ from tuneloop.gateway import (
     keys,
     metrics,
     models,
+    optimisations,
     pages,
     quality,
     replays,
@@ -47,7 +48,7 @@ from tuneloop.workspace import Workspace
 router = APIRouter()
 ROUTERS = (
     bridge.router, tasks.router, experiments.router, replays.router, models.router, figures.router, metrics.router,
-    keys.router, quality.router, documents.router,
+    keys.router, quality.router, optimisations.router, documents.router,
 )  # fmt: skip
 
 

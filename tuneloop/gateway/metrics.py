@@ -16,10 +16,11 @@ from starlette.responses import Response
 
 from tuneloop import journal
 from tuneloop.access.caller import Caller
-from tuneloop.errors import Refused
+from tuneloop.errors import Refused, Unavailable
 from tuneloop.gateway.answers import answers
 from tuneloop.gateway.guard import needs
 from tuneloop.gateway.tally import Histogram, Line
+from tuneloop.loop import optimisations
 from tuneloop.texts import _
 
 if TYPE_CHECKING:
@@ -105,6 +106,20 @@ class Collector:
         for labels, value in desk.test_results:
             results.add_metric(labels, value)
         yield results
+        yield self._optimisations()
+
+    def _optimisations(self) -> Metric:
+        """The last ten: a row is read at every scrape, because another process writes it."""
+        family = GaugeMetricFamily(
+            "optimization_progress", "How far optimisations are, 0 to 1.", labels=("optimization", "version", "state")
+        )
+        try:
+            found = optimisations.history(self.desk.workspace, tenant=None, most=10)
+        except Unavailable:  # the other figures are worth having without these
+            return family
+        for one in found:
+            family.add_metric((one.id, one.version, one.state), one.progress)
+        return family
 
     def _documents(self) -> Iterator[Metric]:
         tally, library = self.desk.tally, self.desk.library
