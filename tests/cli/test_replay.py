@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from tests.answer.models import add_packed
 from tests.engines.fake_ollama import FakeOllama, fake_ollama
 from tests.loop.replays import ask_questions
+from tuneloop import versions
+from tuneloop.answer import calls
 from tuneloop.choose import replay as plans
 from tuneloop.cli.replay import KEYS
 from tuneloop.db.tables import judgements
@@ -90,6 +93,19 @@ def test_what_cannot_be_replayed_is_one_clear_error(
     ollama.fail["/api/chat"] = (503, "down")
     said = tuneloop_command(*base[:-1], "t", "own", "big", code=9)
     assert "503" in said.stderr and "Traceback" not in said.stderr
+
+
+def test_the_active_version_is_a_contestant_like_others(workspace: Workspace, tuneloop_command: Command) -> None:
+    toml = TOML.replace('engine = "ollama"\nmodel = "bees"', 'engine = "local"\nparameters = {{max_tokens = 3}}')
+    write_atomically(workspace.path / "tuneloop.toml", "[serve]\ncontext = 256\n" + toml.format(url="http://h"))
+    ask_questions(workspace, 20)
+    versions.activate(workspace, version := add_packed(workspace, "small", context=256))
+    shown = json.loads(run(tuneloop_command, workspace, "--end", "--json", code=7))
+    assert shown["error"] == "Missing", "nothing was begun"
+    assert "1 verdict saved" in run(tuneloop_command, workspace, input="1q")
+    rows = [row for row in calls.recent(workspace) if row.parent and row.variant == "big"]
+    assert len(rows) == 20 and {(row.status, row.version) for row in rows} == {("ok", version.id)}
+    assert all(row.tokens_out <= 3 for row in rows)
 
 
 def test_in_a_terminal_one_key_is_enough(workspace: Workspace, ollama: FakeOllama) -> None:

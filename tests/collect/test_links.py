@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.collect.talk import busy_group, said
-from tuneloop.collect import beliefs, columns, features, links
+from tuneloop.collect import beliefs, columns, features, likeness, links
 from tuneloop.collect.columns import Columns
 from tuneloop.collect.links import Guesses
 
@@ -18,7 +18,7 @@ WANTED = 0.85
 @pytest.fixture(scope="module")
 def group() -> tuple[Columns, dict[int, int]]:
     messages, parents = busy_group(1500)
-    return columns.read(messages), parents
+    return likeness.compared(columns.read(messages), messages), parents
 
 
 @pytest.fixture(scope="module")

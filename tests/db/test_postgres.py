@@ -13,6 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from tests.choose.pasts import begin, of_units, people, store
 from tests.db.postgres import Postgres, binaries
 from tests.gateway.live import Live, running, until
 from tests.gateway.test_exchange import ASK, ECHO, task
@@ -21,7 +22,8 @@ from tests.loop.replays import Answers, ask_questions
 from tuneloop import journal
 from tuneloop.access import keys
 from tuneloop.answer import calls, replies, statistics
-from tuneloop.choose import experiments
+from tuneloop.choose import experiments, measures
+from tuneloop.choose.sequential import Joint
 from tuneloop.db.tables import REVISION, feedback
 from tuneloop.loop import replay
 from tuneloop.workspace import Workspace, open_workspace, write_atomically
@@ -115,6 +117,19 @@ def test_a_blind_replay_has_the_same_rows(workspace: Workspace) -> None:
         replay.judge(workspace, one, number, "tie", rater="anna")
     told = replay.reveal(workspace, one).verdict
     assert told is not None and (told["ties"], told["decision"]) == (20, "no winner")
+
+
+def test_measures_and_the_past_are_the_same_sums(workspace: Workspace) -> None:
+    one = begin(workspace)
+    rows = people(one, 400)
+    store(workspace, rows)
+    found = measures.measured(workspace, one)[1]["response_time"]["a"]
+    values = of_units(rows, "a")
+    assert isinstance(found, Joint)
+    assert (found.y.n, found.x.total) == (len(values), sum(map(len, values.values())))
+    assert found.y.total == pytest.approx(sum(map(sum, values.values())))
+    (compared,) = experiments.look(workspace, one).comparisons
+    assert "CUPED" in compared.interval.method
 
 
 def crash(live: Live, server: Postgres, kills: int) -> tuple[set[str], set[int]]:

@@ -99,12 +99,15 @@ def test_all_routes_are_tried(live: Live) -> None:
         if route.startswith("POST") and route not in ("POST /config/undo", "POST /replays/{name}/end")
     ],
 )
-def test_every_route_keeps_its_word(document: schemathesis.BaseSchema, route: str, mode: GenerationMode) -> None:
+@pytest.mark.parametrize("examples", [15, pytest.param(100, marks=pytest.mark.soak)])
+def test_every_route_keeps_its_word(
+    document: schemathesis.BaseSchema, route: str, mode: GenerationMode, examples: int
+) -> None:
     operation = next(o.ok() for o in document.get_all_operations() if o.ok().label == route)
 
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(
-        max_examples=15,
+        max_examples=examples,
         deadline=None,
         derandomize=True,
         database=None,
@@ -113,7 +116,7 @@ def test_every_route_keeps_its_word(document: schemathesis.BaseSchema, route: st
     )
     def send(case: Case) -> None:
         if isinstance(case.body, dict) and case.body.get("messages"):
-            case.body["max_tokens"] = 2  # or the tiny model would talk until its window is full, 15 times
+            case.body["max_tokens"] = 2  # or the tiny model would talk until its window is full, every time
             if mode is GenerationMode.POSITIVE:
                 case.body["model"] = "active"  # any other name ends at 404
         case.call_and_validate(checks=CHECKS, timeout=30)

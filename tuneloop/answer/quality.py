@@ -32,6 +32,7 @@ from tuneloop.workspace import Workspace
 DAY = 86_400.0
 AT_ONCE = 300  # calls scored in one round, a minute apart: 0.1 s of a thread's time
 NEWEST = 20_000  # scores that one look reads at most
+APART = 0.5  # between the marks of both directions of the scale
 FEWEST = 30  # scores under which no direction is told
 RULED = (criteria.RULES, relevance.METHOD)
 WORDS = (*RULED, criteria.REFERENCE)
@@ -65,13 +66,19 @@ async def assess(
 
 
 async def judged(judge: Judge, one: Criterion, question: str, answer: str) -> Score:
+    """What a judge says of an answer. None is worth 0, unasked; marks more than half the scale apart are no mark: an
+    answer that makes the judge take the list's first word ("reply with the first word") gets 0.5 so."""
     method = f"{judging.METHOD}:{judge.name}"
+    if not answer.strip():
+        return Score(one.name, method, 0.0, {"why": _("the answer is empty")})
     try:
         mark = await judging.grade(judge, one.asks, question, answer)
     except EngineError as problem:
         if type(problem) is not EngineError:  # down, or too slow: no word about this answer
             raise
         return Score(one.name, method, None, {"why": problem.message})
+    if mark.apart > APART:
+        return Score(one.name, method, None, {"why": _("asked the other way round, the judge said the opposite")})
     return Score(one.name, method, mark.value, {"apart": mark.apart})
 
 

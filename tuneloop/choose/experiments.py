@@ -19,7 +19,8 @@ from sqlalchemy import Connection, insert, select, update
 
 from tuneloop.choose import allocation, verdict
 from tuneloop.choose.assign import BUCKETS, Arm, Assigner, Running, arm_of, bucket, shares
-from tuneloop.choose.measures import measured
+from tuneloop.choose.measures import WITH_PAST, measured, past
+from tuneloop.choose.sequential import Sums, ratio
 from tuneloop.choose.verdict import Design, ExperimentVerdict, Metric
 from tuneloop.db.tables import experiment_events, experiments, outcomes
 from tuneloop.errors import BadInput, Conflict, Missing
@@ -205,7 +206,9 @@ def look(workspace: Workspace, experiment: Experiment) -> ExperimentVerdict:
         planned=experiment.design["planned"],
         moving=experiment.design["mode"] == "bandit",
     )
-    said = verdict.judge(design, units, sums, values)
+    enough = min((units.get(arm.name, 0) for arm in experiment.arms), default=0) >= WITH_PAST
+    before = past(workspace, experiment) if enough else {}  # no need to look for what could not be used yet
+    said = verdict.judge(design, units, sums, values, before)
     with workspace.db.write() as rows:
         rows.execute(update(experiments).where(experiments.c.id == experiment.id).values(verdict=_plain(asdict(said))))
     return said
@@ -264,7 +267,8 @@ def misassigned(workspace: Workspace, experiment: Experiment) -> int:
 def _reshare(workspace: Workspace, experiment: Experiment) -> None:
     goal = next((m for m in experiment.metrics if m.role == "goal" and m.kind == "rate"), None)
     _units, sums, _values = measured(workspace, experiment)
-    known = sums.get(goal.name, {}) if goal else {}
+    found = sums.get(goal.name, {}) if goal else {}
+    known = {arm: one if isinstance(one, Sums) else ratio(one) for arm, one in found.items()}
     if goal is None or any(known.get(arm.name) is None or known[arm.name].n < 20 for arm in experiment.arms):
         return
     wanted = allocation.top_two({arm.name: known[arm.name] for arm in experiment.arms}, seed=int(time.time()))

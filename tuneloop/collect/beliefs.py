@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tuneloop.collect import likeness
 from tuneloop.collect.columns import Columns
 from tuneloop.collect.features import WINDOW, Blocks, Floats, Rows, Threads, Truth
 
@@ -39,6 +40,7 @@ def features(
         *_replies_to_me(columns, beliefs, rows, place),
         *_own_neighbours(columns, known, beliefs, rows, place),
         _grandparent(beliefs, rows, place, own),
+        *_likeness(columns, known, beliefs, rows, place, exists),
     ]
     made = np.empty((*place.shape, len(blocks)), np.float32)
     for number, block in enumerate(blocks):
@@ -112,3 +114,34 @@ def _grandparent(beliefs: Floats, rows: Rows, place: Rows, own: Floats) -> Float
         inside = (back < WINDOW) & (place - step - 1 >= 0)
         thread += np.where(inside, beliefs[place, step] * np.take_along_axis(own, np.clip(back, 0, WINDOW - 1), 1), 0)
     return thread
+
+
+def _likeness(columns: Columns, known: Threads, beliefs: Floats, rows: Rows, place: Rows, exists: Truth) -> Blocks:
+    """By their letters: me and the candidate's thread (what it probably answers and what answers it), the candidate
+    and my thread (what answers me, my messages before and after, whatever is said around me)."""
+    n, me = len(columns), rows[:, None]
+    own = likeness.between(columns, me, place)
+    above, earlier, later, best, below = (np.zeros(place.shape, np.float32) for _block in range(5))
+    for step in range(WINDOW):
+        above += beliefs[place, step] * likeness.between(columns, me, place - step - 1)
+        reply = place + step + 1
+        at = np.minimum(reply, n - 1)
+        shared = beliefs[at, step] * ((reply < n) & (reply != me)) * likeness.between(columns, me, reply)
+        earlier += shared * (reply < me)
+        later += shared * (reply > me)
+        best = np.maximum(best, shared)
+        at = np.minimum(rows + step + 1, n - 1)
+        chance = beliefs[at, step] * (rows + step + 1 < n)
+        below += chance[:, None] * likeness.between(columns, at[:, None], place)
+    around = np.zeros(place.shape, np.float32)
+    for step in (-3, -2, -1, 1, 2, 3):
+        around += likeness.between(columns, me + step, place)
+    neighbours = (known.before[rows], known.after[rows])
+    return [
+        *likeness.ranked(own, exists),
+        *likeness.ranked(own + above + earlier + later + below, exists),
+        *(above, earlier, later, best, below, around),
+        *(np.where((other >= 0)[:, None], likeness.between(columns, other[:, None], place), 0) for other in neighbours),
+        np.where(place + 1 < me, likeness.between(columns, place, place + 1), 0),  # the candidate and its neighbours
+        likeness.between(columns, place, place - 1),
+    ]

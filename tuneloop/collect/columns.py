@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 import numpy as np
@@ -81,6 +81,10 @@ _START_FLAGS = {
 }
 
 
+def _not_compared() -> NDArray[np.float16]:
+    return np.zeros((0, 0), np.float16)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
     """n messages ordered by (topic, time, id); `parent` is the position of the message replied to, or -1."""
@@ -98,6 +102,9 @@ class Columns:
     senders: list[str]
     labels: list[str]  # the last display name of each sender
     names: NDArray[np.int32]  # (senders, 3): hashed stems of the words of each display name, -1 where none
+    alike: NDArray[np.float16] = field(
+        default_factory=_not_compared
+    )  # (n, REACH): likeness.band of the texts; only the ranker needs it
 
     def __len__(self) -> int:
         return len(self.ids)

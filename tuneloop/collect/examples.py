@@ -1,7 +1,7 @@
 """From messages to examples: question, context, answer of the chosen speakers, and the dialogues they stand in.
 
-The chat is read twice: once into columns (no texts) to find who answers whom, once more for the texts of what is
-kept. Memory therefore depends on what is kept, and what is kept is bounded by MOST_MESSAGES.
+The chat is read up to three times: into columns (no texts), for how alike its newest messages are where guesses are
+to be made, and for the texts of what is kept. Memory depends on what is kept, which MOST_MESSAGES bounds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tuneloop import stats
 from tuneloop.collect import columns as reading
-from tuneloop.collect import dialogues, language, links
+from tuneloop.collect import dialogues, language, likeness, links
 from tuneloop.collect.columns import ELSEWHERE, FORWARD, LETTERS, Columns, Ints
 from tuneloop.collect.dialogues import EDGES, Graph
 from tuneloop.collect.links import Guesses
@@ -70,7 +70,8 @@ def pair(read: Read, speakers: Sequence[str], settings: Settings, watch: Progres
     recent, places = columns.newest(links.NEWEST)
     columns = columns.without_words()  # freed before the ranker needs its own memory
     guesses = None
-    if not _two_people(columns):
+    if not _two_people(columns) and links.teach(recent):
+        recent = likeness.compared(recent, read())
         guesses = links.guess(recent, settings.number("collect.link_precision"), watch=watch)
     del recent
     graph = dialogues.graph(columns)

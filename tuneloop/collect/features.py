@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuneloop.collect import columns as reading
+from tuneloop.collect import likeness
 from tuneloop.collect.columns import BUCKETS, Columns, Ints
 
 WINDOW = 25  # candidates: 96 % of a load-testing group's 9,765 reply links reach no further back
@@ -137,7 +138,7 @@ def candidates(columns: Columns, rows: Rows) -> tuple[Rows, Truth]:
 def pairs(columns: Columns, known: Threads, rows: Rows) -> tuple[Floats, Rows, Truth]:
     """Features (rows, WINDOW, F), candidate positions (rows, WINDOW) and which exist (rows, WINDOW)."""
     place, exists = candidates(columns, rows)
-    themes = (_distances, _kinds, _people, _threads, _own_thread, _habits, _afterwards, _words)
+    themes = (_distances, _typing, _kinds, _people, _threads, _own_thread, _habits, _afterwards, _words, _likeness)
     blocks = [block for theme in themes for block in theme(columns, known, rows, place, exists)]
     features = np.empty((*place.shape, len(blocks)), np.float32)
     for number, block in enumerate(blocks):
@@ -159,6 +160,17 @@ def _distances(columns: Columns, known: Threads, rows: Rows, place: Rows, exists
         known.burst[place] == known.burst[ahead],  # its turn goes on
         known.burst[place] == known.burst[back],
     ]
+
+
+def _typing(columns: Columns, known: Threads, rows: Rows, place: Rows, exists: Truth) -> Blocks:
+    """What I can have read when I began to type, at two speeds, and where in it the candidate stands."""
+    blocks: Blocks = []
+    for characters_per_second in (3, 6):
+        began = columns.time[rows] - columns.length[rows] / characters_per_second
+        seen = columns.time[place] <= began[:, None]
+        blocks += [seen, np.cumsum(seen & exists, axis=1)]
+    gap = columns.time[rows][:, None] - columns.time[place]
+    return [*blocks, np.log1p(gap) - np.log1p(columns.length[rows])[:, None]]
 
 
 def _kinds(columns: Columns, known: Threads, rows: Rows, place: Rows, exists: Truth) -> Blocks:
@@ -325,3 +337,21 @@ def _words(columns: Columns, known: Threads, rows: Rows, place: Rows, exists: Tr
         *(named, naming_me),
         (known.is_name[np.maximum(mine, 0)] & (mine >= 0)).any(axis=1),
     ]
+
+
+def _likeness(columns: Columns, known: Threads, rows: Rows, place: Rows, exists: Truth) -> Blocks:
+    """By their letters: me and the candidate, me and its turn, my turn and the candidate."""
+    own = likeness.between(columns, rows[:, None], place)
+    theirs, mine = own.copy(), np.zeros_like(own)
+    last = len(columns) - 1
+    for step in (*range(-5, 0), *range(1, 6)):
+        other = place + step
+        same = (other >= 0) & (other < rows[:, None])
+        same &= known.burst[np.clip(other, 0, last)] == known.burst[place]
+        theirs = np.maximum(theirs, np.where(same, likeness.between(columns, rows[:, None], other), 0))
+        if abs(step) > 3:
+            continue
+        other = np.clip(rows + step, 0, last)
+        same = (known.burst[other] == known.burst[rows])[:, None]
+        mine = np.maximum(mine, np.where(same, likeness.between(columns, other[:, None], place), 0))
+    return [*likeness.ranked(own, exists), theirs, mine]

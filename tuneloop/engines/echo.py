@@ -27,8 +27,8 @@ class Echo:
         known = {"id": "echo-0000000", "created": int(time.time()), "model": "echo (no model; words as tokens)"}
         if stream:
             return Reply(200, {}, b"", _Events(_chunks(known, text, usage)))
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "finish_reason": "stop"} | (
+        message = {"role": "assistant", "content": text, "refusal": None}
+        choice = {"index": 0, "finish_reason": "stop", "logprobs": None} | (
             {"message": message} if "messages" in asked else {"text": text}
         )
         kind = "chat.completion" if "messages" in asked else "text_completion"

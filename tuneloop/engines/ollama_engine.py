@@ -89,7 +89,8 @@ def request(path: str, asked: dict[str, Any], *, stream: bool) -> dict[str, Any]
     """OpenAI's request as Ollama's. Fields that Ollama has no word for are left out."""
     body: dict[str, Any] = {"model": asked.get("model", ""), "stream": stream}
     if path == "/embeddings":
-        return {"model": body["model"], "input": asked.get("input", "")}
+        size = {"dimensions": asked["dimensions"]} if asked.get("dimensions") is not None else {}
+        return {"model": body["model"], "input": asked.get("input", ""), **size}
     options = {theirs: asked[ours] for ours, theirs in OPTIONS.items() if asked.get(ours) is not None}
     if options:
         body["options"] = options
@@ -103,7 +104,8 @@ def request(path: str, asked: dict[str, Any], *, stream: bool) -> dict[str, Any]
     if path == "/completions":
         prompt = asked.get("prompt", "")
         return body | {"prompt": prompt if isinstance(prompt, str) else "".join(map(str, prompt[:1]))}
-    body["messages"] = [_message(message) for message in asked.get("messages") or []]
+    tools: dict[str, str] = {}
+    body["messages"] = [_message(message, tools) for message in asked.get("messages") or []]
     if asked.get("tools"):
         body["tools"] = asked["tools"]
     return body
@@ -118,12 +120,12 @@ def completion(path: str, reply: dict[str, Any], model: str) -> dict[str, Any]:
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return {"object": "list", "data": data, "model": reply.get("model") or model, "usage": usage}
     known = {"id": "ollama-" + str(time.time_ns()), "created": int(time.time()), "model": reply.get("model") or model}
-    choice: dict[str, Any] = {"index": 0, "finish_reason": _finish(reply)}
+    choice: dict[str, Any] = {"index": 0, "finish_reason": _finish(reply), "logprobs": None}
     if path == "/completions":
         choice["text"] = reply["response"]
         return known | {"object": "text_completion", "choices": [choice], "usage": _usage(reply)}
     message = reply["message"]
-    choice["message"] = {"role": "assistant", "content": message.get("content") or ""}
+    choice["message"] = {"role": "assistant", "content": message.get("content") or "", "refusal": None}
     if calls := message.get("tool_calls"):
         choice["message"]["tool_calls"] = _tools(calls)
         choice["finish_reason"] = "tool_calls"
@@ -138,7 +140,7 @@ class Events(AsyncIterator[bytes]):
         self._path = path
         self._known = {"id": f"ollama-{time.time_ns()}", "created": int(time.time()), "model": model}
         self._rest = b""
-        self._done = False
+        self._done = self._called = False
 
     async def __anext__(self) -> bytes:
         while not self._done:
@@ -168,6 +170,7 @@ class Events(AsyncIterator[bytes]):
             choice: dict[str, Any] = {"index": 0, "finish_reason": None}
             delta: dict[str, Any] = {"content": text} if text else {}
             if calls:
+                self._called = True
                 delta["tool_calls"] = [call | {"index": i} for i, call in enumerate(_tools(calls))]
             if self._path == "/completions":
                 choice["text"] = text
@@ -176,7 +179,7 @@ class Events(AsyncIterator[bytes]):
             events += self._line([choice])
         if heard.get("done"):
             self._done = True
-            last: dict[str, Any] = {"index": 0, "finish_reason": _finish(heard)}
+            last: dict[str, Any] = {"index": 0, "finish_reason": "tool_calls" if self._called else _finish(heard)}
             if self._path == "/completions":
                 last["text"] = ""
             else:
@@ -190,7 +193,8 @@ class Events(AsyncIterator[bytes]):
         return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
 
 
-def _message(message: dict[str, Any]) -> dict[str, Any]:
+def _message(message: dict[str, Any], tools: dict[str, str]) -> dict[str, Any]:
+    """tools: names by the id of their call, as heard so far; Ollama knows a result by its tool's name alone."""
     content = message.get("content")
     found: dict[str, Any] = {"role": "system" if message.get("role") == "developer" else message.get("role", "user")}
     if isinstance(content, list):
@@ -203,6 +207,9 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
         found["content"] = content or ""
     if calls := message.get("tool_calls"):
         found["tool_calls"] = [_call(call) for call in calls]
+        tools |= {str(call.get("id")): (call.get("function") or {}).get("name", "") for call in calls}
+    if name := tools.get(str(message.get("tool_call_id"))):
+        found["tool_name"] = name
     return found
 
 

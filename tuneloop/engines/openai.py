@@ -6,13 +6,14 @@ import json
 import os
 from typing import Any
 
-from tuneloop.engines.engine import Limits, Reply
+from tuneloop.engines.engine import Limits, Reply, Stream
 from tuneloop.engines.http import Http
 from tuneloop.errors import EngineError, Missing
 from tuneloop.records import EngineSpec
 from tuneloop.texts import _
 
 PROBE = Limits(first=2.0, gap=2.0, total=2.0)
+HIDDEN = b"[the engine's key]"
 
 
 class OpenAI:
@@ -23,8 +24,9 @@ class OpenAI:
 
     def __init__(self, spec: EngineSpec) -> None:
         headers = dict(spec.headers)
+        key = os.environ.get(spec.key_env, "") if spec.key_env else ""
+        self._key = key.encode()
         if spec.key_env:
-            key = os.environ.get(spec.key_env, "")
             if not key:
                 raise Missing(
                     _("the engine '{name}' needs its key in {variable}").format(name=spec.name, variable=spec.key_env),
@@ -34,7 +36,11 @@ class OpenAI:
         self.http = Http(spec.url, headers, connect=spec.connect)
 
     async def ask(self, path: str, body: bytes, *, stream: bool, limits: Limits) -> Reply:
-        return await self.http.request("POST", path, body, limits, stream=stream)
+        reply = await self.http.request("POST", path, body, limits, stream=stream)
+        if self._key:  # some servers repeat the key they refuse, and what they say is stored and passed on
+            reply.body = reply.body.replace(self._key, HIDDEN)
+            reply.pieces = reply.pieces and Hiding(reply.pieces, self._key)
+        return reply
 
     async def models(self) -> list[dict[str, Any]]:
         reply = await self.http.request("GET", "/models", b"", PROBE)
@@ -52,3 +58,19 @@ class OpenAI:
 
     async def close(self) -> None:
         await self.http.close()
+
+
+class Hiding:
+    """A stream without the key. One that is cut between two pieces is not found: errors come in one."""
+
+    def __init__(self, pieces: Stream, key: bytes) -> None:
+        self._pieces, self._key = pieces, key
+
+    def __aiter__(self) -> Hiding:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return (await self._pieces.__anext__()).replace(self._key, HIDDEN)
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()

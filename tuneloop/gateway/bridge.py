@@ -23,6 +23,7 @@ from tuneloop.gateway.requests import ChatRequest, CompletionRequest, EmbeddingR
 
 router = APIRouter(tags=["chat"], dependencies=[needs("user")])
 CODES = answers(404, 422, 429, 502, 503, 504)
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
 
 def _body(model: type) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def _body(model: type) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-@router.post("/v1/chat/completions", responses=CODES, openapi_extra=_body(ChatRequest))
+@router.post("/v1/chat/completions", responses=CODES | EVENTS, openapi_extra=_body(ChatRequest))
 async def chat_completions(request: Request) -> Response:
     """A chat completion, as OpenAI's API has it; with "stream": true as server-sent events.
 
@@ -40,7 +41,7 @@ async def chat_completions(request: Request) -> Response:
     return Bridged(request)
 
 
-@router.post("/v1/completions", responses=CODES, openapi_extra=_body(CompletionRequest))
+@router.post("/v1/completions", responses=CODES | EVENTS, openapi_extra=_body(CompletionRequest))
 async def completions(request: Request) -> Response:
     """A text completion, the older API."""
     return Bridged(request)

@@ -37,7 +37,9 @@ class Fence:
                     check_type(headers.get(b"content-type", b""))
                 receive = _replay(body, receive)
         except Failure as failure:
-            await failure.response(scope, receive, send)
+            answer = failure.response
+            answer.headers["connection"] = "close"  # or uvicorn reads on, and throws away, what is still to come
+            await answer(scope, receive, send)
             return
         except _Left:
             return
