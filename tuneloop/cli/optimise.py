@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
@@ -45,6 +46,9 @@ def optimise(
         parallel=parallel, rounds=rounds, seconds=deadline,
     )  # fmt: skip
     begun = optimisations.begin(workspace, found, targets, asked, again=again, by="cli")
+    if begun.state == "done":
+        when = datetime.fromtimestamp(begun.changed).strftime("%Y-%m-%d %H:%M")
+        door.say(_("Measured {when}; --again measures anew.").format(when=when))
     with door.progress() as watch:
         done = verb.run(workspace, begun, watch)
     rows = optimisations.table(workspace, done)

@@ -84,7 +84,7 @@ class Row:
     state: str  # measured refused failed, or "" before its first look
     reason: str = ""
     bytes: int | None = None
-    kl: float | None = None
+    kl: float | None = None  # nats per token, against the tuned model in float32, of which f16 is a rounding
     greedy: float | None = None  # share of positions with the same likeliest token
     load_seconds: float | None = None
     prompt_per_second: float | None = None
