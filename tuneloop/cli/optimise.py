@@ -73,7 +73,7 @@ def _number(text: str) -> int:
 def _show(door: Door, version: str, rows: list[Row], choice: Choice, asked: Ladder) -> None:
     chosen = choice.row if choice.decision == "chosen" else None
     columns = (
-        "", _("quant"), _("threads"), "MB", _("load, s"), _("prompt\ntokens/s"), _("answer\ntokens/s"),
+        "", _("quant"), _("threads"), "MB", _("load,\ns"), _("prompt\ntokens/s"), _("answer\ntokens/s"),
         _("{n} at\nonce").format(n=asked.parallel), _("memory,\nMB"), _("KL,\nnats"), _("same\ntoken"),
     )  # fmt: skip
     cells = [_cells(one, chosen=at == chosen) for at, one in enumerate(rows)]

@@ -139,6 +139,12 @@ def served_threads(size: int, cores: int) -> int:
     return 1 if size < SMALL else min(cores, 8)
 
 
+def beaten(mine: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
+    """Whether even the fastest request of a rung was slower than the slowest of another one of the same file: more
+    looks would not change their order (racing; Maron & Moore 1994, with the samples' range as the bound)."""
+    return bool(mine) and any(other and max(mine) < min(other) for other in others)
+
+
 def optimal(rows: Sequence[Row]) -> list[bool]:
     """Which rows no other row dominates; what was not measured is never optimal."""
     points = [_point(one) if one.state == "measured" else None for one in rows]
