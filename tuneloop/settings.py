@@ -101,8 +101,15 @@ SETTINGS = (
     Setting("quality.target_error", 0.15, "share of wrong answers the quality switch lets through at most"),
     Setting("quality.window", 600.0, "seconds in which the quality switch of a task changes by itself at most once"),
     Setting("quality.labels_per_person", 100, "labels of one named person that count at most; 0: no limit"),
+    Setting("documents.passages", 200_000, "passages of one collection at most; as many are held in memory in all"),
     Setting("traces.url", "", "OpenTelemetry collector, as http://HOST:4318/v1/traces; empty: no traces"),
     Setting("traces.share", 1.0, "share of the calls that are traced, 0 to 1"),
+    Setting(
+        "photos.encoder", "classical", "what makes pictures searchable: classical, a CLIP or SigLIP folder, or a+b"
+    ),
+    Setting("photos.results", 5, "products that a photo search answers"),
+    Setting("photos.min_examples", 20, "photos with a known product below which nothing is trained"),
+    Setting("photos.votes_per_user", 100, "newest clicks of one named person that count at most; 0: no limit"),
     Setting("cache.bytes", 64_000_000, "memory that kept answers may take; tasks say for how long with `cache`"),
     Setting("cache.redis_url", "", "Redis that several servers share kept answers in; empty: each keeps its own"),
 )

@@ -117,7 +117,9 @@ def test_dashboards_name_only_metrics_there_are(exposition: str) -> None:
         board = json.loads(path.read_text(encoding="utf-8"))
         for panel in board["panels"]:
             for target in panel["targets"]:
-                for name in re.findall(r"\b(?:llm|tuneloop|ab_test|cache_hit|system_health)_\w+", target["expr"]):
+                for name in re.findall(
+                    r"\b(?:llm|tuneloop|ab_test|cache_hit|system_health|rag|vector_db)_\w+", target["expr"]
+                ):
                     assert name in known or name.removesuffix("_bucket") in known, name
 
 

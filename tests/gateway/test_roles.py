@@ -26,6 +26,8 @@ from tuneloop.choose import experiments
 from tuneloop.db import metadata, tables
 from tuneloop.gateway import guard
 from tuneloop.loop import replay
+from tuneloop.search import documents
+from tuneloop.search.documents import Document
 
 # "METHOD path" -> (role, body). {names} are filled in with what belongs to the team "red".
 ROUTES: dict[str, tuple[str, Any]] = {
@@ -87,6 +89,16 @@ ROUTES: dict[str, tuple[str, Any]] = {
     "GET /optimisations": ("reader", None),
     "GET /optimisations/{identity}": ("reader", None),
     "POST /optimisations": ("owner", {"model": "latest"}),
+    "GET /collections": ("reader", None),
+    "POST /collections": ("admin", {"name": "theirs"}),
+    "DELETE /collections/{collection}": ("admin", None),
+    "GET /collections/{collection}/stats": ("reader", None),
+    "GET /collections/{collection}/documents": ("reader", None),
+    "POST /collections/{collection}/documents": ("admin", {"documents": [{"id": "d", "text": "подброшено"}]}),
+    "DELETE /collections/{collection}/documents/{identity:path}": ("admin", None),
+    "POST /collections/{collection}/cleanup": ("admin", {"days": 0.001}),
+    "POST /collections/{collection}/search": ("reader", {"query": "сокровенное"}),
+    "POST /collections/{collection}/generate": ("user", {"query": "сокровенное", "model": "t"}),
     "GET /keys": ("admin", None),
     "POST /keys": ("admin", {"name": "theirs", "tenant": "red"}),
     "DELETE /keys/{identity}": ("admin", None),
@@ -165,6 +177,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         write(live.workspace, stored, [])
         replayed = live.server.desk.shelf.book.tasks["t"]
         reds["replay"] = replay.begin(live.workspace, replayed, "echo", "other", questions=20, tenant="red").id
+        documents.create(live.workspace, "red-collection", tenant="red")
+        documents.add(live.workspace, "red-collection", [Document("d", "сокровенное место")], tenant="red")
+        reds["collection"] = "red-collection"
         scene = Scene(live, secrets, reds)
         body = ASK | {"messages": [{"role": "user", "content": "сокровенное"}], "user": "red-user"}
         asked = scene.ask(
@@ -180,7 +195,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 def own_names(route: str) -> str:
     """{name} of an experiment is another thing than that of a task."""
-    for folder, name in (("experiments", "experiment"), ("replays", "replay"), ("models", "model")):
+    for folder, name in (("experiments", "experiment"), ("replays", "replay"), ("models", "model"),
+                         ("collections", "collection")):  # fmt: skip
         route = re.sub(rf"( /{folder}/)\{{name\b", rf"\1{{{name}", route)
     return route
 
@@ -219,7 +235,7 @@ def test_another_teams_administrator_sees_and_changes_nothing(scene: Scene, rout
     assert reply.status_code < 500 or (reply.status_code, route) == (503, "GET /health")
     # what was asked for may be named again in the sentence that it is not there
     assert not [word for word in SECRETS if word in told and word not in scene.filled(route)]
-    for own in ("experiment}", "identity}", "replay}"):
+    for own in ("experiment}", "identity}", "replay}", "collection}"):
         if own in route:
             assert reply.status_code == (403 if ROUTES[route][0] == "owner" else 404)
     assert scene.rows() == before

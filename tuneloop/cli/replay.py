@@ -205,7 +205,7 @@ def _show(door: Door, workspace: Workspace, found: Replay) -> None:
         )
     counts = _("Ties {ties}, skipped {skipped}, same answer {same}, removed {gone}, not judged {open}.")
     door.say(counts.format(**{name: told[name] for name in ("ties", "skipped", "same", "gone", "open")}))
-    if told["more"]:
+    if told["more"] and told["decision"] == "no winner":
         door.say(_("About {n} more questions would decide it, if the share stays.").format(n=told["more"]))
     for note in told["notes"]:
         door.say(escape(note))

@@ -22,6 +22,7 @@ from tuneloop.answer.serving import Serving
 from tuneloop.errors import Conflict, Missing, TuneloopError
 from tuneloop.gateway import (
     bridge,
+    documents,
     experiments,
     figures,
     guard,
@@ -47,7 +48,7 @@ from tuneloop.workspace import Workspace
 router = APIRouter()
 ROUTERS = (
     bridge.router, tasks.router, experiments.router, replays.router, models.router, figures.router, metrics.router,
-    keys.router, quality.router, optimisations.router,
+    keys.router, quality.router, optimisations.router, documents.router,
 )  # fmt: skip
 
 

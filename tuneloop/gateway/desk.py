@@ -42,6 +42,7 @@ from tuneloop.gateway.rows import Row
 from tuneloop.gateway.tally import Tally
 from tuneloop.gateway.traces import spans
 from tuneloop.gateway.wire import Client
+from tuneloop.search.library import Library
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
@@ -91,6 +92,7 @@ class Desk:
         self.cache = cache.Cache(settings.integer("cache.bytes"))
         url = settings.text("cache.redis_url")
         self.shared_cache = cache.RedisCache(url) if url else None
+        self.library = Library(workspace)
         self.shadows = 0  # under way
         self.test_results: list[tuple[tuple[str, str, str], float]] = []
         self._watched = self._sampled = self._judged = float("-inf")

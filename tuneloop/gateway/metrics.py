@@ -79,6 +79,7 @@ class Collector:
         yield _counter("tuneloop_refused", "Requests refused at the door, by reason.", ("reason",), (
             ((code,), n) for code, n in desk.tally.refused.items()
         ))  # fmt: skip
+        yield from self._documents()
         yield _gauge(
             "tuneloop_journal_waiting_bytes", "Rows not yet in the database.", journal.waiting(desk.journal.folder)
         )
@@ -119,6 +120,17 @@ class Collector:
         for one in found:
             family.add_metric((one.id, one.version, one.state), one.progress)
         return family
+
+    def _documents(self) -> Iterator[Metric]:
+        tally, library = self.desk.tally, self.desk.library
+        for name, what, label, counted in (
+            ("rag_search_requests", "Searches in documents, by what came of them.", "result", tally.searches),
+            ("rag_generation_requests", "Answers from documents, by what came of them.", "result", tally.generations),
+            ("vector_db_operations", "What was done to documents and their indexes.", "operation",
+             {**tally.operations, "index": library.made}),
+        ):  # fmt: skip
+            yield _counter(name, what, (label,), (((kind,), n) for kind, n in list(counted.items())))
+        yield _gauge("tuneloop_indexed_passages", "Passages whose index is in memory.", library.held)
 
 
 def _counter(name: str, what: str, labels: tuple[str, ...], values: Any) -> Metric:

@@ -49,6 +49,9 @@ class Tally:
     def __init__(self) -> None:
         self.lines: dict[tuple[str, str, str, str], Line] = {}
         self.refused: Counter[str] = Counter()  # answered without an engine: by code
+        self.searches: Counter[str] = Counter()  # in documents: by what came of them
+        self.generations: Counter[str] = Counter()  # from documents: by what came of them
+        self.operations: Counter[str] = Counter()  # on documents and their indexes: by kind
 
     def add(self, row: Row) -> None:
         """Count a finished call."""

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import httpx
 
+from tuneloop.client.documents import DocumentCalls
 from tuneloop.errors import (
     BadInput,
     Conflict,
@@ -41,7 +42,7 @@ KINDS: dict[int, type[TuneloopError]] = {
 }  # fmt: skip
 
 
-class Client:
+class Client(DocumentCalls):
     """url: of the server. key: an API key or token; none is needed on the same machine before one was made.
 
     timeout: seconds a request may take.

@@ -1,0 +1,235 @@
+"""Questions in plain words against tables: how many are read, how many right, how many wrong but sure, and how fast.
+
+Three sets: the freelancer questions with known figures, the project's own questions with gold SQL
+(tests/ask/questions.toml), and the development part of WikiTableQuestions (Pasupat and Liang, ACL 2015). The data
+are the archives beside the checkout; a set whose archive is absent is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tempfile
+import time
+import tomllib
+import unicodedata
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from bench.frame import ROOT
+from tuneloop.ask.dates import spans
+from tuneloop.ask.question import Reading, read
+from tuneloop.ask.table import Table, open_table
+from tuneloop.ask.words import tokens
+from tuneloop.errors import TuneloopError
+
+SHARED = ROOT.parent / "shared" / "data"
+QUESTIONS = ROOT / "tests" / "ask" / "questions.toml"
+SURE = 0.8  # a wrong answer at least this sure is wrong but confident
+WIKI = "wikitablequestions"
+
+Rows = Sequence[Sequence[Any]]
+
+
+@dataclass
+class Score:
+    """What became of a set of questions. `seconds`: of each reading, without running its SQL."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def add(self, question: str, reading: Reading, right: bool, answerable: bool = True) -> None:
+        answered = reading.sql is not None
+        self.counts.update(
+            all=1,
+            right=right,
+            answerable=answerable,
+            answered=answered and answerable,
+            given=answered,
+            wrong=answered and not right,
+            sure=answered and not right and reading.sure >= SURE,
+        )
+        if not right:
+            self.wrong.append(f"{question} [{reading.intent} {reading.sure:.2f}] {reading.sql}")
+
+    def lines(self, name: str) -> Iterator[str]:
+        c, times = self.counts, sorted(self.seconds)
+        yield f"{name}: {c['all']} questions, {c['right']} right ({c['right'] / max(c['all'], 1):.1%})"
+        yield (
+            f"  answered {c['answered']} of {c['answerable']} answerable ({c['answered'] / max(c['answerable'], 1):.1%}),"
+            f" right of those given an answer {(c['given'] - c['wrong']) / max(c['given'], 1):.1%},"
+            f" wrong but sure {c['sure'] / max(c['all'], 1):.1%}, unparsable SQL {c['unparsable']}"
+        )
+        yield (
+            f"  seconds to read: p50 {times[len(times) // 2]:.4f}, p95 {times[int(0.95 * len(times))]:.4f},"
+            f" longest {times[-1]:.3f} (the first of a table makes its index)"
+        )
+
+
+def same(gold: Rows, got: Rows) -> bool:
+    """Whether every gold column stands in the result, row by row, in any order; more columns may stand beside."""
+    if len(gold) != len(got) or (gold and len(gold[0]) > len(got[0])):
+        return False
+    if not gold:
+        return True
+    wanted = sorted(tuple(map(_plain, row)) for row in gold)
+    columns = [sorted(_plain(row[j]) for row in got) for j in range(len(got[0]))]
+    fits = [[j for j, c in enumerate(columns) if c == sorted(r[i] for r in wanted)] for i in range(len(gold[0]))]
+    return any(
+        len(set(pick)) == len(pick) and sorted(tuple(_plain(row[j]) for j in pick) for row in got) == wanted
+        for pick in product(*fits)
+    )
+
+
+def _plain(value: Any) -> str:
+    """A value for comparing: six significant digits, truth values as numbers."""
+    if isinstance(value, bool | int | float | Decimal):
+        return f"{float(value):.6g}" if math.isfinite(float(value)) else "nan"
+    return str(value)
+
+
+def ask(table: Table, question: str, score: Score) -> tuple[Reading, Rows]:
+    """Read one question and run its SQL; an SQL that does not run is counted."""
+    started = time.perf_counter()
+    reading = read(question, table.profile)
+    score.seconds.append(time.perf_counter() - started)
+    if reading.sql is None:
+        return reading, []
+    try:
+        return reading, table.run(reading.sql).rows
+    except TuneloopError:
+        score.counts["unparsable"] += 1
+        return reading, []
+
+
+def own_questions(folder: Path) -> Score:
+    """The project's questions over the teaching tables and the Rosstat file."""
+    score = Score()
+    sets = tomllib.loads(QUESTIONS.read_text(encoding="utf-8"))
+    for name, path in sets.pop("tables").items():
+        table = open_table(folder / path.removeprefix("csv/"))
+        for question, gold in sets[name].items():
+            reading, rows = ask(table, question, score)
+            right = same(table.run(gold).rows, rows) if gold and reading.sql else not gold and reading.sql is None
+            score.add(f"{name}: {question}", reading, right, answerable=bool(gold))
+        table.close()
+    return score
+
+
+def freelancer_questions(folder: Path) -> Score:
+    """The questions of the source story, whose right figures are known."""
+    score = Score()
+    table = open_table(folder / "freelancer" / "freelancer_earnings_bd.csv")
+    for line in (folder / "freelancer" / "questions.jsonl").read_text(encoding="utf-8").splitlines():
+        asked = json.loads(line)
+        reading, rows = ask(table, asked["question"], score)
+        gold = asked["gold"]
+        right = reading.sql is None if gold is None else reading.sql is not None and holds(gold, rows)
+        score.add(asked["question"], reading, right, answerable=gold is not None)
+    table.close()
+    return score
+
+
+def holds(gold: Any, rows: Rows) -> bool:
+    """Whether a result has the known figures: a number, a label with a number, or a table of them."""
+    cells = [cell for row in rows for cell in row]
+    figures = [float(c) for c in cells if isinstance(c, int | float | Decimal)]
+    if isinstance(gold, int | float):
+        return any(math.isclose(gold, figure, rel_tol=1e-4) for figure in figures)
+    if isinstance(gold, str):
+        return gold in cells
+    first = next(iter(gold.values()))
+    if isinstance(first, dict):  # the same question read in two ways: by mean or by sum
+        return any(holds(table, rows) for table in gold.values())
+    labelled = not {"label", "mean", "count", "percent", "difference"} & gold.keys()
+    if labelled:
+        found = {row[0]: float(row[-1]) for row in rows}
+        return found.keys() == gold.keys() and all(math.isclose(found[k], v, rel_tol=1e-4) for k, v in gold.items())
+    return all(holds(value, rows) for value in gold.values())
+
+
+def wiki_questions(folder: Path) -> Score:
+    """WikiTableQuestions, development part: small tables of the English Wikipedia, questions by crowd workers."""
+    score = Score()
+    lines = (folder / "random-split-1-dev.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    asked: dict[str, list[tuple[str, str]]] = {}
+    for line in lines:
+        _id, question, context, target = line.split("\t")
+        if (folder / context).exists():
+            asked.setdefault(context, []).append((question, target))
+    with ThreadPoolExecutor(2) as pool:
+        for context, table in zip(asked, pool.map(lambda c: _opened(folder / c), asked), strict=True):
+            for question, target in asked[context]:
+                if table is None:
+                    score.counts.update(all=1, answerable=1, unopened=1)
+                    continue
+                reading, rows = ask(table, question, score)
+                shown = rows[:1] if reading.intent == "versus" else rows  # the answer is the first of the two
+                score.add(f"{context}: {question} -> {target}", reading, bool(rows) and names(target, shown))
+            if table is not None:
+                table.close()
+    return score
+
+
+def _opened(path: Path) -> Table | None:
+    try:
+        return open_table(path)
+    except TuneloopError:
+        return None
+
+
+def names(target: str, rows: Rows) -> bool:
+    """Whether one column of the result is the target: the same things, written alike but for case and commas."""
+    wanted = sorted(map(_folded, target.split("|")))
+    return any(sorted(_folded(row[j]) for row in rows) == wanted for j in range(len(rows[0])))
+
+
+def _folded(value: Any) -> str:
+    """Lower case, without accents' composition, quotes, grouping commas and currency signs; dates as ISO 8601."""
+    text = " ".join(unicodedata.normalize("NFKD", str(value)).lower().split()).strip("\"“”'")
+    written = [s for s in spans(tokens(text)) if s.end == len(tokens(text)) and not s.start]
+    if written and (written[0].after - written[0].first).days == 1:
+        return written[0].first.isoformat()
+    bare = text.replace(",", "").strip("$€£ ")
+    return f"{float(bare):.6g}" if re.fullmatch(r"-?\d+(\.\d+)?", bare) else text.removesuffix(" 00:00:00")
+
+
+def _unpacked(archive: str, into: Path) -> Path | None:
+    path = SHARED / archive
+    if not path.exists():
+        return None
+    with zipfile.ZipFile(path) as packed:
+        packed.extractall(into)
+    return into
+
+
+def run() -> None:
+    """Print the figures of the three sets, then what was read wrong in the first two."""
+    with tempfile.TemporaryDirectory() as scratch:
+        csv = _unpacked("csv_dev.zip", Path(scratch) / "csv")
+        wiki = _unpacked("tableqa_dev.zip", Path(scratch) / "tableqa")
+        if csv is None or wiki is None:
+            print("the development data are not beside this checkout")
+            return
+        _print(freelancer_questions(csv), "freelancer", show=True)
+        _print(own_questions(csv), "own questions", show=True)
+        _print(wiki_questions(wiki / WIKI), "WikiTableQuestions dev", show=False)
+
+
+def _print(score: Score, name: str, *, show: bool) -> None:
+    for line in score.lines(name):
+        print(line)
+    shown: Iterable[str] = score.wrong if show else ()
+    for line in shown:
+        print(f"  wrong: {line}")
+    if score.counts["unopened"]:
+        print(f"  tables that could not be opened held {score.counts['unopened']} questions")

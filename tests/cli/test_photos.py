@@ -1,0 +1,60 @@
+"""The command line over a made-up shop: import, search, click, train, versions, report; and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.search import shop
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Path:
+    return shop.write(tmp_path / "shop", photos=2, names=shop.NAMES[:8])
+
+
+def test_from_a_catalogue_to_a_click(tuneloop_command: Run, catalogue: Path, tmp_path: Path) -> None:
+    said = tuneloop_command("photos", "import", catalogue).stdout
+    assert "8 added" in said and "photos search" in said
+    photo = catalogue.parent / "photos" / "red-ball-0.jpg"
+    found = json.loads(tuneloop_command("photos", "search", photo, "--json", "--user", "ann").stdout)
+    assert len(found["hits"]) == 5 and found["hits"][0]["price"]
+    worst = found["hits"][4]["item"]
+    tuneloop_command("photos", "click", found["query"], "pointed", worst, "--user", "ann")
+    again = json.loads(tuneloop_command("photos", "search", photo, "--json").stdout)
+    assert again["hits"][0]["item"] == worst
+    tuneloop_command("photos", "click", found["query"], "pointed", worst, "--user", "ann", "--undo")
+    report = json.loads(tuneloop_command("photos", "report", "--json").stdout)
+    assert (report["products"], report["searches"], report["verdicts"]) == (8, 2, {})
+    assert "red ball" in tuneloop_command("photos", "list", "red").stdout
+    too_few = tuneloop_command("photos", "train", code=4)
+    assert "20 more" in too_few.stderr and "next:" in too_few.stderr
+    assert json.loads(tuneloop_command("photos", "versions", "--json").stdout) == []
+
+
+def test_add_and_retire(tuneloop_command: Run, catalogue: Path) -> None:
+    picture = catalogue.parent / "pictures" / "red-ball.png"
+    tuneloop_command("photos", "add", "x1", "Great ball", picture, "--price", "5")
+    (item,) = json.loads(tuneloop_command("photos", "list", "--json").stdout)
+    assert (item["id"], item["price"], len(item["pictures"])) == ("x1", "5", 1)
+    tuneloop_command("photos", "retire", "x1")
+    assert json.loads(tuneloop_command("photos", "list", "--json").stdout) == []
+    assert "nobody" in tuneloop_command("photos", "retire", "nobody", code=7).stderr
+
+
+def test_what_goes_wrong_is_one_sentence(tuneloop_command: Run, catalogue: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "x.jpg"
+    bad.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0")
+    assert "no workspace" in tuneloop_command("photos", "search", bad, code=7).stderr
+    tuneloop_command("photos", "import", catalogue)
+    refused = tuneloop_command("photos", "search", bad, code=3)
+    assert "EPS" in refused.stderr and "Traceback" not in refused.stderr
+    assert "no search" in tuneloop_command("photos", "click", "forged", "absent", code=7).stderr
+    tuneloop_command("photos", "activate", "nothing", code=7)
+    tuneloop_command("photos", "rollback", code=7)

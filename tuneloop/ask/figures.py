@@ -1,0 +1,302 @@
+"""Questions for a figure: a mean, a sum, a count, a percentile, a distribution, a trend, a correlation.
+
+Each function looks whether its cues and slots are there and returns a query, or None when the question is another.
+"""
+
+from __future__ import annotations
+
+from tuneloop.ask import lexicon
+from tuneloop.ask.columns import Column
+from tuneloop.ask.lexicon import Cue
+from tuneloop.ask.linking import Mention
+from tuneloop.ask.query import Group, Query
+from tuneloop.ask.scene import Scene, has_meaning, is_flag, is_identifier
+from tuneloop.ask.slots import Slots, count_having, group_list, leaves_one_row
+
+
+def correlation(slots: Slots) -> Query | None:
+    """Are two measures related; with one measure and one category, the means by category."""
+    cue = slots.scene.cue("correlation")
+    if cue is None:
+        return None
+    numeric = [*slots.measures, *(g for g in slots.groups if isinstance(g, Mention) and g.column.kind == "number")]
+    if slots.target is not None and slots.target.column.kind == "number":
+        numeric.insert(0, slots.target)
+    numeric.sort(key=lambda m: m.start)
+    if len(numeric) >= 2:
+        a, b = (slots.scene.use(m).column for m in numeric[:2])
+        slots.scene.take(range(cue.start, cue.end))
+        return Query("correlation", measure=a, other=b, filters=slots.all)
+    named = [*slots.groups, *slots.texts]
+    flags = [c for c in slots.filters if is_flag(c.column) and c.op == "="]
+    if len(numeric) == 1 and flags:
+        slots.scene.take(range(cue.start, cue.end))
+        rest = tuple(c for c in slots.filters if c not in flags)
+        return Query("correlation", measure=slots.scene.use(numeric[0]).column, other=flags[0].column, filters=rest)
+    if len(numeric) == 1 and named:
+        slots.groups = named[:1]
+        slots.scene.take(range(cue.start, cue.end))
+        return Query(
+            "aggregate",
+            "mean",
+            slots.scene.use(numeric[0]).column,
+            groups=group_list(slots),
+            filters=slots.all,
+            order="desc",
+        )
+    return None
+
+
+def percentile(slots: Slots) -> Query | None:
+    """The 90th percentile, the upper quartile."""
+    scene = slots.scene
+    cue = scene.cue("percentile", "quartile")
+    if cue is None:
+        return None
+    number = next((n for n in scene.numbers if n.start not in scene.taken and abs(n.start - cue.start) <= 3), None)
+    quarter = cue.name == "quartile"
+    fraction = number.value / (4 if quarter else 100) if number else 0.0
+    if quarter and number is None:
+        upper = any(t.keys & {"верхний", "upper"} for t in scene.tokens)
+        fraction = 0.75 if upper else 0.25 if any(t.keys & {"нижний", "lower"} for t in scene.tokens) else 0.0
+        scene.take(i for i, t in enumerate(scene.tokens) if t.keys & {"верхний", "upper", "нижний", "lower"})
+    measure = slots.measure(cue)
+    if measure is None or not 0 < fraction < 1:
+        return None
+    scene.take(range(cue.start, cue.end))
+    if number is not None:
+        scene.take(range(number.start, number.end))
+    return Query("aggregate", "percentile", measure, groups=group_list(slots), filters=slots.all, fraction=fraction)
+
+
+def trend(slots: Slots) -> Query | None:
+    """A measure (or the number of rows) along the years, months or days."""
+    scene = slots.scene
+    cue = scene.cue("trend")
+    if cue is None:
+        return None
+    if not slots.groups:
+        time = next((c for c in scene.profile.columns if c.kind == "date"), None)
+        numeric = next((c for c in scene.profile.columns if c.kind == "number" and has_meaning(c, "year")), None)
+        if numeric is not None:
+            slots.groups = [Group(numeric)]
+        elif time is not None:
+            slots.groups = [Group(time, "year" if str(time.low)[:4] != str(time.high)[:4] else "day")]
+    group = slots.groups[0] if slots.groups else None
+    column = group.column if group is not None else None
+    if column is None or not (
+        column.kind == "date"
+        or has_meaning(column, "year")
+        or has_meaning(column, "month")
+        or has_meaning(column, "date")
+    ):
+        return None
+    slots.measures = [m for m in slots.measures if m.column != column]
+    measure = slots.measure(slots.aggregate or cue)
+    scene.take(range(cue.start, cue.end))
+    if slots.aggregate is not None:
+        scene.take(range(slots.aggregate.start, slots.aggregate.end))
+    if measure is None and not (scene.has("count") or slots.filters):
+        return None
+    aggregate = slots.aggregate.name if slots.aggregate else "sum" if scene.has("count") else "mean"
+    return Query(
+        "aggregate",
+        aggregate if measure else "count",
+        measure,
+        groups=group_list(slots),
+        filters=slots.all,
+        order="group",
+    )
+
+
+def distribution(slots: Slots) -> Query | None:
+    """How rows spread over a category, or a measure over categories, or a measure by itself."""
+    scene = slots.scene
+    cue = scene.cue("distribution")
+    if cue is None:
+        return None
+    named = slots.groups or ([slots.target] if slots.target else []) or slots.texts[:1]
+    measure = slots.measure(slots.aggregate or cue)
+    scene.take(range(cue.start, cue.end))
+    if named:
+        slots.groups = list(named)
+        aggregate = slots.aggregate.name if slots.aggregate else "mean"
+        return Query(
+            "aggregate",
+            aggregate if measure else "count",
+            measure,
+            groups=group_list(slots),
+            filters=slots.all,
+            order="desc",
+        )
+    if measure is not None and measure.distinct <= 20:
+        return Query("aggregate", "count", groups=(Group(measure),), filters=slots.all, order="group")
+    if measure is not None:
+        return Query("summary", measure=measure, filters=slots.all)
+    flags = [c for c in slots.filters if is_flag(c.column)]
+    if len(flags) == 1:
+        rest = tuple(c for c in slots.filters if c not in flags)
+        return Query("aggregate", "count", groups=(Group(flags[0].column),), filters=rest, order="desc")
+    return None
+
+
+def aggregate(slots: Slots) -> Query | None:
+    """The mean, median, sum or spread of a measure, over all rows or by groups."""
+    scene = slots.scene
+    cue = slots.aggregate
+    if cue is None:
+        return None
+    if cue.name == "sum" and scene.has("count") and not slots.measures:
+        return None
+    measure = slots.measure(cue) or _compared_measure(slots)
+    if measure is not None and not _summable(measure, cue.name):
+        scene.doubt(f"{cue.name}({measure.name})", 0.5)
+    flags = [c for c in slots.filters if is_flag(c.column) and c.op == "="]
+    if measure is None and cue.name == "mean" and flags and slots.groups:
+        scene.take(range(cue.start, cue.end))
+        rest = tuple(c for c in slots.filters if c not in flags)
+        return Query("share", groups=group_list(slots), filters=rest, part=tuple(flags), order="desc")
+    if measure is None:
+        return None
+    scene.take(range(cue.start, cue.end))
+    if counted := scene.cue("count"):
+        scene.take(range(counted.start, counted.end))
+    groups = slots.groups or ([slots.target] if slots.target else [])
+    slots.groups = [g for g in groups if g is not None]
+    listed = next((c for c in slots.filters if c.op == "in" and not c.part and len(c.values) <= 10), None)
+    apart = cue.name != "sum" and scene.has("and") and not scene.has("or")
+    if not slots.groups and listed is not None and apart:
+        slots.groups = [Group(listed.column)]  # the means of men and women are two figures
+    having = _having(slots)
+    return Query(
+        "aggregate",
+        cue.name,
+        measure,
+        groups=group_list(slots),
+        filters=slots.all,
+        having=having,
+        order="desc" if slots.groups else "",
+    )
+
+
+def _compared_measure(slots: Slots) -> Column | None:
+    """The measure of "which groups have a mean above 52", which the comparison took for a test of rows."""
+    last = slots.filters[-1] if slots.filters else None
+    if last is None or last.op not in (">", ">=", "<", "<=") or last.part or not (slots.groups or slots.target):
+        return None
+    return last.column if last.column.kind == "number" else None
+
+
+def _summable(column: Column, aggregate: str) -> bool:
+    """Years, ranks and numbers of things are not added up."""
+    labels = ("year", "rank", "position", "id", "code", "inn") if aggregate == "sum" else ("id", "code", "inn")
+    exempt = any(has_meaning(column, m) for m in ("quantity", "points", "score", "income"))
+    return exempt or not any(has_meaning(column, meaning) for meaning in labels)
+
+
+def _having(slots: Slots) -> tuple[str, float] | None:
+    """In which regions is the mean above 5000: the comparison is with the figure of the group."""
+    if not slots.groups:
+        return None
+    last = slots.filters[-1] if slots.filters else None
+    if last is not None and last.op in (">", ">=", "<", "<=") and not last.part and isinstance(last.values[0], float):
+        slots.filters.remove(last)
+        return last.op, last.values[0]
+    return None
+
+
+def count(slots: Slots) -> Query | None:
+    """How many rows, or how many different values, or (after a numeric column) how much in sum."""
+    scene = slots.scene
+    cue = scene.cue("count")
+    distinct = scene.cue("distinct")
+    if cue is None and distinct is None:
+        return None
+    start = cue or distinct
+    assert start is not None
+    for used in (cue, distinct, slots.aggregate):
+        if used is not None:
+            scene.take(range(used.start, used.end))
+    following = slots.scene.tokens[start.end] if start.end < len(scene.tokens) else None
+    if following is not None and following.keys & lexicon.words("money") and slots.measures:
+        scene.take([start.end])
+        return Query("aggregate", "sum", slots.measure(cue), groups=group_list(slots), filters=slots.all)
+    if slots.groups:
+        measure = slots.measure(cue) if _directly(slots.measures, start, scene) else None
+        having = count_having(slots)
+        return Query(
+            "aggregate",
+            "sum" if measure else "count",
+            measure,
+            groups=group_list(slots),
+            filters=slots.all,
+            having=having,
+            order="desc",
+        )
+    after = _directly(
+        [*slots.texts, *slots.measures, *([slots.target] if slots.target else [])], distinct or start, scene
+    )
+    if after is not None:
+        return _count_of(slots, after, distinct is not None)
+    _doubt_count(slots, start)
+    return Query("aggregate", "count", filters=slots.all)
+
+
+def _doubt_count(slots: Slots, start: Cue) -> None:
+    """Rows are rarely what is counted where a condition leaves one row, or where a column holds quantities."""
+    scene = slots.scene
+    if leaves_one_row(slots):
+        scene.doubt("one row counted", 0.4)
+    if any(
+        c.op in ("like", "in") and c.column.distinct > 0.7 * max(c.column.rows - c.column.missing, 1)
+        for c in slots.filters
+    ):
+        scene.doubt("single rows counted", 0.6)
+    if "total" in scene.words(range(start.start, start.end)) and any(
+        has_meaning(c, "quantity") and c.kind == "number" for c in scene.profile.columns
+    ):
+        scene.doubt("rows, not a sum", 0.6)
+
+
+def _directly(mentions: list[Mention], cue: Cue, scene: Scene) -> Mention | None:
+    near = [m for m in mentions if 0 <= m.start - cue.end <= 3 and scene.gap(cue.end, m.start) == 0]
+    return min(near, key=lambda m: m.start) if near else None
+
+
+def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
+    scene, column = slots.scene, slots.scene.use(mention).column
+    rows = max(scene.profile.rows - column.missing, 1)
+    if distinct or (column.kind != "number" and column.distinct < 0.9 * rows and not slots.filters):
+        if not distinct:
+            scene.doubt(f"{column.name}: distinct", 0.8)
+        return Query("aggregate", "distinct", column, filters=slots.all)
+    if (
+        column.kind == "number"
+        and not is_flag(column)
+        and not has_meaning(column, "year")
+        and not is_identifier(column, scene.profile)
+    ):
+        scene.doubt(
+            f"sum({column.name})", 0.5 if not _summable(column, "sum") else 0.85 if mention.score >= 0.6 else 0.6
+        )
+        return Query("aggregate", "sum", column, filters=slots.all)
+    if column.distinct < 0.9 * rows and column.kind != "number":
+        scene.doubt(f"{column.name}: rows", 0.8)
+    if leaves_one_row(slots):
+        scene.doubt("one row counted", 0.4)
+    return Query("aggregate", "count", filters=slots.all)
+
+
+def plain_measure(slots: Slots) -> Query | None:
+    """A measure with or without a filter and no figure named: its mean."""
+    scene = slots.scene
+    measure = slots.measure()
+    if measure is None:
+        return None
+    if not slots.filters and not slots.groups:
+        scene.doubt(f"mean({measure.name})", 0.7)
+    else:
+        scene.doubt(f"mean({measure.name})", 0.85)
+    return Query(
+        "aggregate", "mean", measure, groups=group_list(slots), filters=slots.all, order="desc" if slots.groups else ""
+    )

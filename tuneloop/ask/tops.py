@@ -1,0 +1,263 @@
+"""Questions for rows or groups: the largest, the most common, the first, the next, and plain look-ups.
+
+Each function looks whether its cues and slots are there and returns a query, or None when the question is another.
+"""
+
+from __future__ import annotations
+
+from tuneloop.ask import lexicon
+from tuneloop.ask.columns import Column
+from tuneloop.ask.lexicon import Cue
+from tuneloop.ask.linking import Mention
+from tuneloop.ask.query import Group, Query
+from tuneloop.ask.scene import Scene, has_meaning, is_flag, label_column
+from tuneloop.ask.slots import Slots, count_having, counts, group_list, implied_measure, leaves_one_row, limit_of
+from tuneloop.ask.words import name_tokens
+
+
+def mode(slots: Slots) -> Query | None:
+    """The most common (or the rarest) value of a column."""
+    scene = slots.scene
+    cue = scene.cue("mode", "rare")
+    named = ([slots.target] if slots.target else []) + slots.texts + slots.groups + slots.measures
+    if cue is None or not named or isinstance(named[0], Group):
+        return None
+    scene.take(range(cue.start, cue.end))
+    slots.groups = named[:1]
+    order = "desc" if cue.name == "mode" else "asc"
+    return Query(
+        "aggregate", "count", groups=group_list(slots), filters=slots.all, order=order, limit=limit_of(slots) or 1
+    )
+
+
+def superlative(slots: Slots) -> Query | None:
+    """Which group has the highest figure; which row the largest measure; the largest measure itself."""
+    scene = slots.scene
+    limit = limit_of(slots)
+    top = scene.cue("top", "bottom")
+    if slots.extreme is None and not (top is not None and limit):
+        return None
+    order = slots.extreme[1] if slots.extreme else "desc" if top and top.name == "top" else "asc"
+    if top is not None:
+        scene.take(range(top.start, top.end))
+    end = slots.extreme[0].end if slots.extreme else len(scene.tokens)
+    label = label_column(scene.profile)
+    after = [t for t in slots.texts if t.column != label and t.start >= end and not scene.gap(end, t.start)]
+    if any(scene.tokens[t.start - 1].text not in lexicon.words("to") for t in after):
+        return None  # a text cannot be the largest
+    named = [*([slots.target] if slots.target else []), *slots.groups]
+    texts: list[Mention | Group] = [t for t in slots.texts if t not in named]
+    implied = implied_measure(slots)
+    measure = implied[0] if implied else None
+    order = implied[1] if implied else order
+    if measure is None:
+        at = slots.aggregate or (slots.extreme[0] if slots.extreme else None)
+        measure = slots.measure(at)
+    if slots.aggregate is not None and measure is not None and (named or texts):
+        scene.take(range(slots.aggregate.start, slots.aggregate.end))
+        slots.groups = (named or texts)[:1]
+        return Query(
+            "aggregate",
+            slots.aggregate.name,
+            measure,
+            groups=group_list(slots),
+            filters=slots.all,
+            order=order,
+            limit=limit or 1,
+        )
+    if measure is not None and implied is None and slots.extreme and _adjective(scene, slots.extreme[0]):
+        scene.doubt(f"{scene.words(range(slots.extreme[0].start, slots.extreme[0].end))} = {measure.name}", 0.5)
+    if measure is None:
+        return _most_rows(slots, named or texts, order, limit)
+    slots.measures = [m for m in slots.measures if m.column != measure]
+    said = any(m.column == measure and m.cell is None for m in scene.mentions)
+    figure = scene.cue("which", "list", "when", "where")
+    asks_figure = figure is None or (said and scene.tokens[figure.start].text in lexicon.words("what"))
+    alone = not named and limit == 0 and asks_figure and not texts
+    if alone and (said or implied is None or slots.extreme is None):
+        return Query("aggregate", "max" if order == "desc" else "min", measure, filters=slots.all)
+    if slots.groups and slots.target is None:
+        return Query(
+            "aggregate",
+            "max" if order == "desc" else "min",
+            measure,
+            groups=group_list(slots),
+            filters=slots.all,
+            order=order,
+        )
+    return _extreme_rows(slots, named, texts, measure, order, limit)
+
+
+def _adjective(scene: Scene, cue: Cue) -> bool:
+    """Whether the superlative names a measure of its own ("shortest"), which this table does not have."""
+    found = [scene.measures[i][0] for i in range(cue.start, min(cue.end + 1, len(scene.tokens))) if i in scene.measures]
+    return bool(found) and not found[0].generic
+
+
+def _most_rows(slots: Slots, named: list[Mention | Group], order: str, limit: int) -> Query | None:
+    """Which region has the most freelancers: groups by their number of rows."""
+    scene = slots.scene
+    if not named:
+        return None
+    if slots.extreme is not None and not counts(slots):
+        return None
+    first = named[0]
+    if isinstance(first, Mention) and first.column.distinct > 0.9 * max(first.column.rows - first.column.missing, 1):
+        scene.doubt(f"{first.column.name}: each value once", 0.4)
+    slots.groups = named[:1]
+    flags = tuple(c for c in slots.filters if is_flag(c.column))
+    if flags and scene.has("share"):
+        return None
+    return Query("aggregate", "count", groups=group_list(slots), filters=slots.all, order=order, limit=limit or 1)
+
+
+def _extreme_rows(
+    slots: Slots, named: list[Mention | Group], texts: list[Mention | Group], measure: Column, order: str, limit: int
+) -> Query:
+    """Rows at the end of an order; a category asked for with a measure but no figure is read as its mean or sum."""
+    scene = slots.scene
+    target = next((m for m in (*named, *texts) if isinstance(m, Mention)), None)
+    rows = max(scene.profile.rows, 1)
+    if (
+        target is not None
+        and target.column.kind != "number"
+        and target.column.distinct < 0.3 * rows
+        and not limit
+        and not slots.filters
+    ):
+        scene.use(target)
+        summed = scene.cue("sum") is not None or counts(slots)
+        if not summed:
+            scene.doubt(f"{target.column.name}: mean({measure.name})", 0.75)
+        return Query(
+            "aggregate",
+            "sum" if summed else "mean",
+            measure,
+            groups=(Group(target.column),),
+            filters=slots.all,
+            order=order,
+            limit=1,
+        )
+    show = []
+    for mention in (*named, *texts):
+        if isinstance(mention, Mention):
+            show.append(scene.use(mention).column)
+    label = _person(scene, measure) or label_column(scene.profile)
+    if not show and label is not None and label != measure:
+        show.append(label)
+    if not show:
+        return Query("rows", measure=measure, filters=slots.all, order=order, limit=limit or 1)
+    return Query("rows", measure=measure, show=(*show, measure), filters=slots.all, order=order, limit=limit or 1)
+
+
+def _person(scene: Scene, measure: Column) -> Column | None:
+    """Whose measure it is: "who is the tallest winner" asks for winner_name where the measure is winner_ht."""
+    said = {key for t in name_tokens(measure.name) for key in t.keys if len(key) > 2}
+    names = [c for c in scene.profile.columns if c.kind == "text" and has_meaning(c, "name")]
+    return next((c for c in names if said & {key for t in name_tokens(c.name) for key in t.keys}), None)
+
+
+def neighbour(slots: Slots) -> Query | None:
+    """The row listed right after (or before) another."""
+    scene = slots.scene
+    cue = next(
+        (
+            c
+            for c in scene.cues
+            if c.name in ("next", "previous") and not any(0 <= n.start - c.end <= 1 for n in scene.numbers)
+        ),
+        None,
+    )
+    anchor = next((c for c in slots.filters if cue is not None and c.op == "=" and isinstance(c.values[0], str)), None)
+    if cue is None or anchor is None or len(slots.filters) != 1 or scene.has("count", "share") or slots.extreme:
+        return None
+    scene.take(range(cue.start, cue.end))
+    target = slots.target.column if slots.target else None
+    if slots.target is not None:
+        scene.use(slots.target)
+    scene.doubt("order of rows", 0.85)
+    return Query("neighbour", show=(target or anchor.column,), filters=slots.all, step=1 if cue.name == "next" else -1)
+
+
+def groups_having(slots: Slots) -> Query | None:
+    """Which regions have more than 200 freelancers."""
+    if slots.target is None or slots.target.column.kind == "number" or slots.filters:
+        return None
+    having = count_having(slots)
+    if having is None:
+        return None
+    slots.groups = [slots.target]
+    return Query("aggregate", "count", groups=group_list(slots), filters=slots.all, having=having, order="desc")
+
+
+def ordered_row(slots: Slots) -> Query | None:
+    """The first or the last one listed that fits."""
+    scene = slots.scene
+    cue = next((c for c in scene.cues if c.name in ("top", "bottom")), None)
+    target = slots.target or (slots.texts[0] if slots.texts else None)
+    if cue is None or target is None or scene.has("count", "share"):
+        return None
+    scene.take(range(cue.start, cue.end))
+    for number in scene.numbers:
+        if number.start == cue.start:
+            scene.take(range(number.start, number.end))
+    first = cue.name == "top"
+    limit = limit_of(slots) or 1
+    if scene.tokens[cue.start].text in ("top", "bottom", "топ"):
+        column = scene.use(target).column
+        scene.doubt("order of rows", 0.75)
+        return Query("rows", show=(column,), filters=slots.all, order="first" if first else "last", limit=limit)
+    time = next(
+        (
+            c
+            for c in scene.profile.columns
+            if (c.kind == "date" or has_meaning(c, "year")) and c.kind in ("date", "number")
+        ),
+        None,
+    )
+    column = scene.use(target).column
+    if time is not None:
+        scene.doubt(f"{time.name}: order", 0.8)
+        return Query("rows", measure=time, show=(column,), filters=slots.all, order="asc" if first else "desc", limit=1)
+    listed = any(t.text in ("list", "listed", "table", "chart", "списке", "таблице") for t in scene.tokens)
+    scene.doubt("order of rows", 0.85 if listed else 0.65)
+    return Query("rows", show=(column,), filters=slots.all, order="first" if first else "last", limit=1)
+
+
+def lookup(slots: Slots) -> Query | None:
+    """What is the X of Y; which X fit; list the X."""
+    scene = slots.scene
+    asked = scene.cue("which", "list", "when", "where")
+    target = slots.target or next((m for m in slots.texts), None)
+    if target is None and slots.measures and leaves_one_row(slots):
+        target = slots.measures[0]
+    if target is None and asked is not None and slots.filters and not slots.measures:
+        label = label_column(scene.profile)
+        if label is not None and not any(c.column == label for c in slots.filters):
+            scene.doubt(f"{scene.words([asked.start])} = {label.name}", 0.75)
+            return Query("rows", show=(label,), filters=slots.all)
+        return None
+    if target is None or (not slots.filters and not scene.has("list", "distinct", "which")):
+        return None
+    if asked is None and not slots.filters:
+        return None
+    if not slots.filters and not scene.has("list", "distinct"):
+        scene.doubt("no condition", 0.5)
+    if scene.has("or") and any(c.op == "in" and c.column != target.column for c in slots.filters):
+        scene.doubt("one of two", 0.4)
+    if any(c.column == target.column and c.op in ("=", "like", "part") for c in slots.filters):
+        scene.doubt("the condition itself", 0.3)
+    column = scene.use(target).column
+    limit = (
+        1
+        if asked is not None
+        and asked.name == "list"
+        and scene.tokens[min(asked.end, len(scene.tokens) - 1)].text in ("a", "an", "one")
+        else 0
+    )
+    show = [column, *(scene.use(m).column for m in slots.texts if m is not target and abs(m.start - target.end) <= 2)]
+    if asked is not None:
+        scene.take(range(asked.start, asked.end))
+    if column.kind != "number" and (column.distinct < 0.9 * scene.profile.rows or scene.has("distinct")):
+        return Query("rows", "distinct", show=tuple(show), filters=slots.all, limit=limit)
+    return Query("rows", show=tuple(show), filters=slots.all, limit=limit)

@@ -1,0 +1,262 @@
+"""`tuneloop photos`: a catalogue, a photo, the right product first, and clicks that make the next search better."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.markup import escape
+
+from tuneloop.cli.show import Door
+from tuneloop.texts import _, n_
+
+if TYPE_CHECKING:
+    from tuneloop.search.catalogue import Imported
+
+USER = click.option("--user", default="", help=_("Whose click it is."))
+
+
+@click.group("photos", help=_("Photo search that learns: catalogue, search, clicks, training, versions."))
+def photos() -> None:
+    pass
+
+
+@photos.command("import", help=_("Read a catalogue: CSV, SQLite database or folder of pictures; again for changes."))
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--keep-missing", is_flag=True, help=_("Do not retire products that the source no longer lists."))
+@click.pass_obj
+def import_(door: Door, source: Path, keep_missing: bool) -> None:
+    from tuneloop.encoders.choice import open_encoder
+    from tuneloop.search import catalogue, catalogue_sources
+
+    workspace = door.workspace(create=True)
+    products = catalogue_sources.read(source)
+    encoder = open_encoder(workspace.settings.text("photos.encoder"))
+    named = str(source.absolute())
+    with door.progress() as watch:
+        done = catalogue.put(workspace, products, encoder, source=named, retire=not keep_missing, watch=watch)
+    _show_import(door, done)
+    door.hint(_("Next: tuneloop photos search PHOTO"))
+
+
+@photos.command("add", help=_("Add one product, or change the one with this id."))
+@click.argument("id")
+@click.argument("name")
+@click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--category", default="")
+@click.option("--price", default="")
+@click.option("--description", default="")
+@click.pass_obj
+def add(
+    door: Door, id: str, name: str, pictures: tuple[Path, ...], category: str, price: str, description: str
+) -> None:
+    from tuneloop.encoders.choice import open_encoder
+    from tuneloop.search import catalogue, catalogue_sources
+
+    workspace = door.workspace(create=True)
+    product = catalogue_sources.Product(id.strip(), name.strip(), category, price, description, pictures)
+    encoder = open_encoder(workspace.settings.text("photos.encoder"))
+    _show_import(door, catalogue.put(workspace, [product], encoder))
+
+
+@photos.command("retire", help=_("Take a product out of the search."))
+@click.argument("item")
+@click.pass_obj
+def retire(door: Door, item: str) -> None:
+    from tuneloop.search import catalogue
+
+    catalogue.retire(door.workspace(), item)
+    door.say(_("{id} is not searched any more; importing or adding it again brings it back.").format(id=escape(item)))
+    door.result({"retired": item})
+
+
+@photos.command("list", help=_("The catalogue, or the products whose name holds the given words."))
+@click.argument("words", nargs=-1)
+@click.option("--limit", default=50, type=click.IntRange(1, 100_000))
+@click.pass_obj
+def list_(door: Door, words: tuple[str, ...], limit: int) -> None:
+    from tuneloop.search import catalogue
+
+    workspace = door.workspace()
+    found = catalogue.named(workspace, " ".join(words), limit=limit) if words else catalogue.items(workspace)
+    rows = [(escape(i.id), escape(i.name), escape(i.category), escape(i.price), len(i.pictures)) for i in found[:limit]]
+    columns = (_("id"), _("name"), _("category"), _("price"), _("pictures"))
+    door.table(n_("{n} product", "{n} products", len(found)).format(n=len(found)), columns, rows, right=(4,))
+    door.result([asdict(item) for item in found[:limit]])
+
+
+@photos.command("search", help=_("Find the product that a photo shows."))
+@click.argument("photo", type=click.Path(path_type=Path))
+@click.option("-k", default=0, type=click.IntRange(0, 1000), help=_("How many products; 0: the setting."))
+@click.option("--category", default="", help=_("Only products of this category."))
+@USER
+@click.pass_obj
+def search(door: Door, photo: Path, k: int, category: str, user: str) -> None:
+    from tuneloop.loop.photos import Finder
+
+    found = Finder(door.workspace()).search(photo, user=user, k=k, category=category)
+    if not found.known:
+        door.say(_("This does not seem to be in the catalogue; nearest to it are:"))
+    rows = [
+        (n, escape(h.item), escape(h.name), escape(h.category), escape(h.price), f"{h.similarity:.2f}")
+        for n, h in enumerate(found.hits, 1)
+    ]
+    columns = ("", _("id"), _("name"), _("category"), _("price"), _("similarity"))
+    title = _("Search {id}, {ms:.0f} ms").format(id=found.query, ms=found.latency_ms)
+    door.table(title, columns, rows, right=(0, 5))
+    door.hint(_("Say what is right: tuneloop photos click {id} right PRODUCT").format(id=found.query))
+    door.result(asdict(found))
+
+
+@photos.command("click", help=_("Say of a search: right ID, wrong ID, pointed ID, absent, or comment --text."))
+@click.argument("query")
+@click.argument("verdict")
+@click.argument("item", default="")
+@click.option("--text", default="", help=_("What you want to say."))
+@click.option("--undo", is_flag=True, help=_("Take it back instead."))
+@USER
+@click.pass_obj
+def click_(door: Door, query: str, verdict: str, item: str, text: str, undo: bool, user: str) -> None:
+    from tuneloop.loop import photo_clicks
+
+    workspace = door.workspace()
+    if undo:
+        photo_clicks.undo(workspace, query, item=item, user=user)
+        door.say(_("Taken back."))
+        door.result({"undone": True})
+        return
+    identity = photo_clicks.record(workspace, query, verdict, item=item, user=user, text=text)
+    door.say(_("Noted; the next search knows it."))
+    door.result({"feedback": identity})
+
+
+@photos.command("train", help=_("Learn from every click; the new version searches only if the gate says so."))
+@click.pass_obj
+def train(door: Door) -> None:
+    from tuneloop.loop import photo_training
+
+    with door.progress() as watch:
+        done = photo_training.train(door.workspace(), watch=watch)
+    rows = [_figures_row(name, done.verdict.figures[part]) for part, name in _parts()]
+    columns = ("", _("photos"), _("recall@1 before"), _("after"), _("recall@5 before"), _("after"))
+    title = _("Version {id}: {rung}").format(id=done.version.id, rung=done.verdict.figures["rung"])
+    door.table(title, columns, rows, right=(1, 2, 3, 4, 5))
+    door.say(escape(done.verdict.why))
+    if done.active:
+        door.say(_("It searches from now on; `tuneloop photos rollback` undoes that."))
+    else:
+        door.say(_("It stays inactive: {decision}.").format(decision=_(done.verdict.decision)))
+    door.result(
+        {"version": done.version.id, "active": done.active, "seconds": round(done.seconds, 2), **asdict(done.verdict)}
+    )
+
+
+@photos.command("versions", help=_("All versions, newest first."))
+@click.pass_obj
+def versions(door: Door) -> None:
+    from tuneloop import versions as registry
+
+    found = registry.history(door.workspace(), kind="photos")
+    rows = [
+        (
+            "●" if v.active else "",
+            v.id,
+            _when(v.created),
+            v.meta.get("examples"),
+            _((v.verdict or {}).get("decision", "not judged")),
+        )
+        for v in found
+    ]
+    door.table(_("Versions"), ("", _("id"), _("made"), _("examples"), _("gate")), rows, right=(3,))
+    keys = ("id", "name", "created", "active", "verdict", "meta")
+    door.result([{key: getattr(v, key) for key in keys} for v in found])
+
+
+@photos.command("activate", help=_("Make a version the one that searches."))
+@click.argument("version")
+@click.option("--force", is_flag=True, help=_("Overrule the gate; give a --note."))
+@click.option("--note", default="", help=_("Why; kept in the history."))
+@click.pass_obj
+def activate(door: Door, version: str, force: bool, note: str) -> None:
+    from tuneloop import versions as registry
+
+    if force and not note:
+        raise click.UsageError(_("--force needs a --note that says why"))
+    workspace = door.workspace()
+    found = registry.find(workspace, version, kind="photos")
+    registry.activate(workspace, found, note=note, force=force)
+    door.say(_("Version {id} is active.").format(id=found.id))
+    door.result({"active": found.id})
+
+
+@photos.command("rollback", help=_("Return to the version that searched before the active one."))
+@click.option("--note", default="", help=_("Why; kept in the history."))
+@click.pass_obj
+def rollback(door: Door, note: str) -> None:
+    from tuneloop import versions as registry
+
+    found = registry.roll_back(door.workspace(), kind="photos", note=note)
+    door.say(_("Version {id} is active again.").format(id=found.id))
+    door.result({"active": found.id})
+
+
+@photos.command("report", help=_("What is there: products, searches, clicks by kind and by person, trainings."))
+@click.pass_obj
+def report(door: Door) -> None:
+    from tuneloop.loop import photo_training
+
+    found = photo_training.report(door.workspace())
+    rows = [(name, found[key]) for key, name in _report_names()]
+    rows += [(verdict, n) for verdict, n in found["verdicts"].items()]
+    door.table(_("Photo search"), (_("what"), _("value")), rows, right=(1,))
+    people = [(escape(p["user"]) or "-", p["verdicts"], f"{p['share']:.0%}") for p in found["people"]]
+    door.table(_("Who clicked"), (_("person"), _("clicks"), _("share")), people, right=(1, 2))
+    trainings = [
+        (_when(t["started"]), t["state"], t["examples"], _percent(t["before"]), _percent(t["after"]), escape(t["note"]))
+        for t in found["trainings"]
+    ]
+    columns = (_("time"), _("state"), _("examples"), _("before"), _("after"), _("note"))
+    door.table(_("Trainings"), columns, trainings, right=(2, 3, 4))
+    door.result(found)
+
+
+def _show_import(door: Door, done: Imported) -> None:
+    for product, why in done.problems[:20]:
+        door.say(f"[yellow]{escape(product)}[/yellow]: {escape(why)}")
+    if len(done.problems) > 20:
+        door.say(_("… and {n} more").format(n=len(done.problems) - 20))
+    said = _("{added} added, {changed} changed, {unchanged} unchanged, {retired} retired, {without} without a picture")
+    counts = {"added": done.added, "changed": done.changed, "unchanged": done.unchanged, "retired": done.retired}
+    door.say(said.format(**counts, without=done.without_picture))
+    door.result(asdict(done))
+
+
+def _parts() -> list[tuple[str, str]]:
+    return [("seen", _("clicked products")), ("unseen", _("other products")), ("all", _("all"))]
+
+
+def _report_names() -> list[tuple[str, str]]:
+    return [
+        ("products", _("products")),
+        ("retired", _("retired")),
+        ("without_picture", _("without a picture")),
+        ("searches", _("searches")),
+        ("latency_ms", _("milliseconds a search, median")),
+        ("unused", _("clicks not learned from yet")),
+    ]
+
+
+def _figures_row(name: str, found: dict[str, Any]) -> tuple[Any, ...]:
+    cells = [_percent(found[when][f"recall_{k}"]) for k in (1, 5) for when in ("before", "after")]
+    return (name, found["photos"], *cells)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share * 100:.1f} %"
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")

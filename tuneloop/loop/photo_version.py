@@ -1,0 +1,62 @@
+"""A version of photo search on disk: three or four arrays and a card, nothing that runs code when it is read."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuneloop import versions
+from tuneloop.errors import Damaged
+from tuneloop.texts import _
+from tuneloop.tune.image_map import ImageMap
+from tuneloop.workspace import Workspace, write_json
+
+ARRAYS = ("query_centre", "item_centre", "matrix", "photos")
+
+
+@dataclass(frozen=True)
+class PhotoVersion:
+    """encoder: the name under which vectors fit the map; threshold: similarity from which a product is believed."""
+
+    id: str
+    encoder: str
+    map: ImageMap
+    threshold: float
+
+
+def save(folder: Path, made: ImageMap, *, encoder: str, threshold: float, card: dict[str, Any]) -> None:
+    """Write a version's files into an empty folder, the card last."""
+    for name in ARRAYS:
+        array = getattr(made, name)
+        if array is not None:
+            with (folder / f"{name}.npy").open("wb") as handle:
+                np.save(handle, np.asarray(array, dtype=np.float32), allow_pickle=False)
+    write_json(folder / "card.json", {"encoder": encoder, "hub": made.hub, "threshold": threshold, **card})
+
+
+def load(workspace: Workspace, identity: str) -> PhotoVersion:
+    """Read a registered version. Raises Missing when there is none, Damaged when its files are not what they were."""
+    row = versions.find(workspace, identity, kind="photos")
+    versions.check_files(workspace, row)
+    folder = workspace.path / row.path
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        arrays = {
+            name: np.load(folder / f"{name}.npy", allow_pickle=False) if (folder / f"{name}.npy").exists() else None
+            for name in ARRAYS
+        }
+        hub, threshold = float(card["hub"]), float(card["threshold"])
+        sound = all(bool(np.isfinite(array).all()) for array in arrays.values() if array is not None)
+        if not (sound and math.isfinite(hub) and math.isfinite(threshold)):
+            raise ValueError("card.json")
+        return PhotoVersion(row.id, str(card["encoder"]), ImageMap(**arrays, hub=hub), threshold)  # type: ignore[arg-type]
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise Damaged(
+            _("version {id} cannot be read: {problem}").format(id=row.id, problem=problem),
+            fix=_("Activate another one: tuneloop photos versions"),
+        ) from problem
