@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.engines.tiny import write_tiny
 from tuneloop.errors import BadInput
+from tuneloop.loop import ladder
 from tuneloop.loop.ladder import (
     NO_DIFFERENCE,
     Ladder,
@@ -146,6 +147,12 @@ def test_the_choice_meets_its_targets_whenever_any_rung_does(
         chosen = rows[said.row].kl
         fits = [one.kl for one in rows if not missed(one, targets)]
         assert all(chosen is not None and chosen <= max(k, NO_DIFFERENCE) for k in fits if k is not None)
+
+
+def test_a_race_is_over_when_the_ranges_do_not_touch() -> None:
+    assert ladder.beaten([1.0, 2.0], [[9.0, 0.5], [2.5, 3.0]])
+    assert not ladder.beaten([1.0, 2.5], [[2.5, 3.0]])
+    assert not ladder.beaten([], [[2.5]]) and not ladder.beaten([1.0], [[]]) and not ladder.beaten([1.0], [])
 
 
 @pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, 1e10])

@@ -19,7 +19,7 @@ from tests.answer.models import add_pack, add_packed, add_version, crashing
 from tests.faults import killed_at
 from tests.tune.small_models import build, tuned
 from tuneloop.db import metadata
-from tuneloop.errors import BadInput, Conflict, Missing, OutOfResources
+from tuneloop.errors import BadInput, Conflict, Missing, MissingExtra, OutOfResources
 from tuneloop.loop import optimisations, optimise, speed
 from tuneloop.loop.ladder import Ladder, Targets, choose
 from tuneloop.records import Version
@@ -270,6 +270,32 @@ def test_refusals_come_before_any_row(workspace: Workspace, tmp_path: Path) -> N
     assert optimisations.history(workspace) == []
     with pytest.raises(Missing):
         optimisations.find(workspace, "op-x")
+
+
+def test_threads_that_cannot_win_are_looked_at_once(
+    workspace: Workspace, packed: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds = {("q8_0", 1): [30.0, 28.0], ("q8_0", 2): [27.0, 3.0], ("q4_K_M", 1): [40.0, 9.0], ("q4_K_M", 2): [10.0]}
+
+    def look(model: Path, *, threads: int, **_given: Any) -> dict[str, Any]:
+        quant = model.stem.removeprefix("model-")
+        return FIGURES | {"tokens_per_second": speeds[quant, threads]}
+
+    monkeypatch.setattr(speed, "measure", look)
+    asked = Ladder(("q8_0", "q4_K_M"), (1, 2), 256, rounds=3)
+    done = optimised(workspace, packed, asked)
+    found = {(row.quant, row.threads): row.looks for row in optimisations.table(workspace, done)}
+    assert found == {("q8_0", 1): 3, ("q8_0", 2): 1, ("q4_K_M", 1): 3, ("q4_K_M", 2): 3}
+
+
+def test_without_the_parts_for_tuning_it_says_what_to_install(
+    workspace: Workspace, packed: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = small(workspace, packed)
+    monkeypatch.setitem(sys.modules, "tuneloop.tune.pack", None)
+    monkeypatch.delattr("tuneloop.tune.pack", raising=False)
+    with pytest.raises(MissingExtra, match="not installed"):
+        optimised(workspace, packed, asked)
 
 
 def test_one_at_a_time(workspace: Workspace, packed: Version, counting: Counting) -> None:

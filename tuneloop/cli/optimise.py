@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
@@ -45,6 +46,9 @@ def optimise(
         parallel=parallel, rounds=rounds, seconds=deadline,
     )  # fmt: skip
     begun = optimisations.begin(workspace, found, targets, asked, again=again, by="cli")
+    if begun.state == "done":
+        when = datetime.fromtimestamp(begun.changed).strftime("%Y-%m-%d %H:%M")
+        door.say(_("Measured {when}; --again measures anew.").format(when=when))
     with door.progress() as watch:
         done = verb.run(workspace, begun, watch)
     rows = optimisations.table(workspace, done)
@@ -69,7 +73,7 @@ def _number(text: str) -> int:
 def _show(door: Door, version: str, rows: list[Row], choice: Choice, asked: Ladder) -> None:
     chosen = choice.row if choice.decision == "chosen" else None
     columns = (
-        "", _("quant"), _("threads"), "MB", _("load, s"), _("prompt\ntokens/s"), _("answer\ntokens/s"),
+        "", _("quant"), _("threads"), "MB", _("load,\ns"), _("prompt\ntokens/s"), _("answer\ntokens/s"),
         _("{n} at\nonce").format(n=asked.parallel), _("memory,\nMB"), _("KL,\nnats"), _("same\ntoken"),
     )  # fmt: skip
     cells = [_cells(one, chosen=at == chosen) for at, one in enumerate(rows)]

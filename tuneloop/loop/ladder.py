@@ -84,7 +84,7 @@ class Row:
     state: str  # measured refused failed, or "" before its first look
     reason: str = ""
     bytes: int | None = None
-    kl: float | None = None
+    kl: float | None = None  # nats per token, against the tuned model in float32, of which f16 is a rounding
     greedy: float | None = None  # share of positions with the same likeliest token
     load_seconds: float | None = None
     prompt_per_second: float | None = None
@@ -137,6 +137,12 @@ def row(quant: str, threads: int, samples: Sequence[tuple[str, Mapping[str, Any]
 def served_threads(size: int, cores: int) -> int:
     """How many threads the server gives a file of `size` bytes (`engines.llamacpp.LlamaCpp`)."""
     return 1 if size < SMALL else min(cores, 8)
+
+
+def beaten(mine: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
+    """Whether even the fastest request of a rung was slower than the slowest of another one of the same file: more
+    looks would not change their order (racing; Maron & Moore 1994, with the samples' range as the bound)."""
+    return bool(mine) and any(other and max(mine) < min(other) for other in others)
 
 
 def optimal(rows: Sequence[Row]) -> list[bool]:

@@ -15,13 +15,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tuneloop import texts, versions
 from tuneloop.answer.packed import quants as packed_quants
-from tuneloop.errors import BadInput, EngineError, Hostile, Refused, TuneloopError
+from tuneloop.errors import BadInput, EngineError, Hostile, MissingExtra, Refused, TuneloopError
 from tuneloop.loop import speed
-from tuneloop.loop.ladder import Ladder, Targets
+from tuneloop.loop.ladder import Ladder, Targets, beaten
 from tuneloop.loop.optimisations import Look, Optimisation, begin, find, keep, note, samples, shown, worker
 from tuneloop.progress import Progress, silent
 from tuneloop.records import Version
@@ -52,15 +53,13 @@ def ladder(
     that came as a finished file: those it has), 1, 2, 4 ... threads up to the cores, the server's context and
     parallel requests. Raises BadInput for a quantisation there is not, or numbers out of bounds.
     """
-    from tuneloop.tune import quantise
-
     settings = workspace.settings
     if not quants:
         own = tuple(packed_quants(workspace).get(version.id, ())) if "base" not in version.meta else ()
         quants = own or tuple(q.strip() for q in settings.text("pack.quants").split(",") if q.strip())
-    for quant in quants:
-        if "base" in version.meta:
-            quantise.check_name(quant)
+    if "base" in version.meta:
+        for quant in quants:
+            _packing().quantise.check_name(quant)
     cores = len(os.sched_getaffinity(0))
     if too_many := [n for n in threads if n > cores]:
         raise BadInput(_("{n} threads on {cores} cores only wait for each other").format(n=max(too_many), cores=cores))
@@ -96,9 +95,7 @@ def _climb(workspace: Workspace, asked: Optimisation, watch: Progress) -> None:
     version = versions.find(workspace, asked.version)
     files = _files(workspace, version, asked, watch)
     known = samples(workspace, asked.id)
-    from tuneloop.tune.pack import held_out
-
-    said = [turn["content"] for chat in held_out(workspace, version) for turn in chat]
+    said = [turn["content"] for chat in _packing().held_out(workspace, version) for turn in chat]
     made = len(dict.fromkeys(asked.ladder.quants))
     rungs = asked.ladder.rungs
     looks = [(turn, quant, n) for turn in range(asked.ladder.rounds) for quant, n in rungs]
@@ -106,13 +103,17 @@ def _climb(workspace: Workspace, asked: Optimisation, watch: Progress) -> None:
         watch(_("measure"), at, len(looks))
         note(workspace, asked, stage=_("measure {quant}, threads: {n}").format(quant=quant, n=threads), done=made + at)
         rung, file = f"{quant}/{threads}", files[quant]
-        there = known[rung]
-        if _fresh(there, turn, file):
+        there, siblings = known[rung], [f"{quant}/{n}" for n in asked.ladder.threads if n != threads]
+        if _fresh(there, turn, file) or (turn and beaten(_speeds(there), [_speeds(known[o]) for o in siblings])):
             continue
         state, figures = _look(file, threads, asked.ladder, said)
         keep(workspace, asked, rung, turn, state, figures)
         known[rung][turn] = (state, figures)
     watch(_("measure"), len(looks), len(looks))
+
+
+def _speeds(there: Mapping[int, Look]) -> list[float]:
+    return [value for state, figures in there.values() if state == "measured" for value in figures["tokens_per_second"]]
 
 
 def _fresh(there: Mapping[int, Look], turn: int, file: Export | str) -> bool:
@@ -144,9 +145,7 @@ def _look(file: Export | str, threads: int, asked: Ladder, said: list[str]) -> L
 
 def _files(workspace: Workspace, version: Version, asked: Optimisation, watch: Progress) -> dict[str, Export | str]:
     """By quantisation: the checked file, or the sentence why there is none."""
-    from tuneloop.tune import pack
-
-    quants = asked.ladder.quants
+    pack, quants = _packing(), asked.ladder.quants
     last = 0.0
 
     def told(stage: str, done: float, total: float | None) -> None:
@@ -172,6 +171,17 @@ def _files(workspace: Workspace, version: Version, asked: Optimisation, watch: P
         except (Refused, Hostile) as problem:
             found[quant] = problem.message
     return found
+
+
+def _packing() -> ModuleType:
+    """`tune.pack`. Raises MissingExtra where only the parts for serving are installed."""
+    try:
+        from tuneloop.tune import pack
+    except ImportError as problem:
+        raise MissingExtra(
+            _("the parts that make model files are not installed"), fix=_("Install them: pip install 'tuneloop[tune]'.")
+        ) from problem
+    return pack
 
 
 def main() -> None:
