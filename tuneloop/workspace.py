@@ -28,7 +28,7 @@ from tuneloop.texts import _
 if TYPE_CHECKING:
     from tuneloop.db import Database
 
-FOLDERS = ("datasets", "runs", "models", "packs")
+FOLDERS = ("datasets", "runs", "models", "packs", "photos")
 
 
 @dataclass(frozen=True)

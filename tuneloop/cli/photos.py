@@ -11,6 +11,7 @@ import click
 from rich.markup import escape
 
 from tuneloop.cli.show import Door
+from tuneloop.cli.versions import judged
 from tuneloop.texts import _, n_
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def import_(door: Door, source: Path, keep_missing: bool) -> None:
 @click.argument("id")
 @click.argument("name")
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--category", default="")
-@click.option("--price", default="")
-@click.option("--description", default="")
+@click.option("--category", default="", help=_("Its category."))
+@click.option("--price", default="", help=_("Its price."))
+@click.option("--description", default="", help=_("Words about it."))
 @click.pass_obj
 def add(
     door: Door, id: str, name: str, pictures: tuple[Path, ...], category: str, price: str, description: str
@@ -75,7 +76,7 @@ def retire(door: Door, item: str) -> None:
 
 @photos.command("list", help=_("The catalogue, or the products whose name holds the given words."))
 @click.argument("words", nargs=-1)
-@click.option("--limit", default=50, type=click.IntRange(1, 100_000))
+@click.option("--limit", default=50, type=click.IntRange(1, 100_000), help=_("Products shown at most."))
 @click.pass_obj
 def list_(door: Door, words: tuple[str, ...], limit: int) -> None:
     from tuneloop.search import catalogue
@@ -148,7 +149,7 @@ def train(door: Door) -> None:
     if done.active:
         door.say(_("It searches from now on; `tuneloop photos rollback` undoes that."))
     else:
-        door.say(_("It stays inactive: {decision}.").format(decision=_(done.verdict.decision)))
+        door.say(_("It stays inactive: {decision}.").format(decision=judged(done.version)))
     door.result(
         {"version": done.version.id, "active": done.active, "seconds": round(done.seconds, 2), **asdict(done.verdict)}
     )
@@ -166,7 +167,7 @@ def versions(door: Door) -> None:
             v.id,
             _when(v.created),
             v.meta.get("examples"),
-            _((v.verdict or {}).get("decision", "not judged")),
+            judged(v),
         )
         for v in found
     ]

@@ -35,7 +35,7 @@ def list_(door: Door, kind: str) -> None:
             v.id,
             escape(v.name),
             _when(v.created),
-            _verdict(v),
+            judged(v),
             ", ".join(packed.get(v.id, ())) or "-",
         )
         for v in found
@@ -136,8 +136,8 @@ def _document(version: Version) -> dict[str, Any]:
     return {key: getattr(version, key) for key in keys}
 
 
-def _verdict(version: Version) -> str:
-    # the three words of the gate, in the user's language
+def judged(version: Version) -> str:
+    """What the gate said of a version, in the user's language."""
     words = {"promote": _("promote"), "refuse": _("refuse"), "not enough data": _("not enough data")}
     return words.get((version.verdict or {}).get("decision", ""), _("not judged"))
 
