@@ -2,7 +2,8 @@
 
 Only a third of a chat's messages have reply links; the others belong to threads as well. `beliefs[i, k]` is how
 likely message i answers the message k + 1 places before it: 1 for a visible link, the first ranker's word for the
-rest. On a load-testing group this second look raised F on hidden links from 0.62 to 0.64.
+rest. On a load-testing group this second look finds 64 % of the hidden links where the first finds 62 %; a third one,
+from the beliefs of the second, is no better on average of three splits (63 %).
 """
 
 from __future__ import annotations
