@@ -166,6 +166,15 @@ class FakeTelegram:
         found = self.wait(lambda: [t for t in self.texts(user) if part in t], seconds)
         return str(found[-1])
 
+    def pops_up(self, part: str) -> str:
+        """Wait for an answer to a button that holds this."""
+        found = self.wait(lambda: [t for t in self.popped() if part in t])
+        return str(found[-1])
+
+    def popped(self) -> list[str]:
+        """What the answers to buttons said, oldest first."""
+        return [str(c.fields.get("text", "")) for c in self.sent("answerCallbackQuery")]
+
     def shown(self, user: int) -> list[dict[str, Any]]:
         """Messages in a chat as they look now, oldest first."""
         return [m for m in self.messages.values() if m["chat"]["id"] == user]

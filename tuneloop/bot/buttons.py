@@ -40,7 +40,7 @@ def sign(key: bytes, user: int, action: str, *parts: str) -> str:
 def read(key: bytes, user: int, data: str) -> tuple[str, list[str]]:
     """(action, parts) of what was pressed. Raises BadInput when this person was not given that button."""
     said, _dot, signature = data.rpartition(".")
-    if not hmac.compare_digest(signature.encode(), _signature(key, user, said).encode()):
+    if not hmac.compare_digest(signature.encode("utf-8", "surrogatepass"), _signature(key, user, said).encode()):
         raise BadInput(_("this button is not yours, or too old"), fix=_("Send the photo again."))
     action, *parts = said.split(".")
     return action, parts
@@ -54,5 +54,5 @@ def keyboard(*rows: list[tuple[str, str]]) -> InlineKeyboardMarkup:
 
 
 def _signature(key: bytes, user: int, said: str) -> str:
-    whole = hmac.digest(key, f"{user}|{said}".encode(), "sha256")
+    whole = hmac.digest(key, f"{user}|{said}".encode("utf-8", "surrogatepass"), "sha256")
     return base64.urlsafe_b64encode(whole[:10])[:SIGNED].decode()

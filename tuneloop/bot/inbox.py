@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiogram import Bot, Dispatcher
-from aiogram.exceptions import TelegramForbiddenError
+from aiogram.exceptions import AiogramError, TelegramForbiddenError
 from aiogram.types import Update
 from pydantic import ValidationError
 
+from tuneloop import texts
 from tuneloop.bot.desk import Desk, name_of
 from tuneloop.bot.line import PASSING, kind_of
 from tuneloop.errors import Conflict, EngineDown, OutOfResources, Unavailable
@@ -108,6 +109,7 @@ class Inbox:
             if tries > MOST_TRIES:
                 log.warning(_("update {id} was given up after {n} tries").format(id=number, n=tries - 1))
                 await self._settle(number, "failed", "too many tries")
+                await self._apologise(body)
                 return
             async with self._working:
                 ended = await self._work(number, body)
@@ -132,9 +134,22 @@ class Inbox:
                 return False
             log.exception(_("update {id} failed; the bot goes on").format(id=number))
             await self._settle(number, "failed", type(problem).__name__)
+            await self._apologise(body)
         else:
             await self._settle(number, "done", "")
         return True
+
+    async def _apologise(self, body: dict[str, Any]) -> None:
+        """Tell the person that it is our fault; a person who cannot be told now is not told later."""
+        who = sender(body).removeprefix("tg:")
+        if not who:
+            return
+        with texts.speaking(_language_of(body)):
+            said = _("Something went wrong here, and was noted. Please try again.")
+        try:
+            await self.bot.send_message(int(who), said)
+        except AiogramError as problem:
+            log.info("no apology to %s: %s", who, kind_of(problem))
 
     async def _settle(self, number: int, state: str, note: str) -> None:
         await asyncio.to_thread(bot_rows.settle, self.desk.workspace, self.desk.bot, number, state=state, note=note)
@@ -156,6 +171,15 @@ def sender(body: dict[str, Any]) -> str:
         if isinstance(who, dict) and isinstance(who.get("id"), int):
             return name_of(who["id"])
     return ""
+
+
+def _language_of(body: dict[str, Any]) -> str:
+    for kind in KINDS:
+        said = body.get(kind)
+        code = said["from"].get("language_code") if isinstance(said, dict) and "from" in said else None
+        if isinstance(code, str):
+            return code
+    return texts.language()
 
 
 def text_of(body: dict[str, Any]) -> str:
