@@ -54,7 +54,7 @@ def running(workspace: Workspace, token: str = TOKEN) -> Iterator[Ready]:
     def whole() -> None:
         try:
             asyncio.run(work())
-        except BaseException as problem:
+        except Exception as problem:  # noqa: BLE001  raised again where the test waits
             problems.append(problem)
         finally:
             known.set()

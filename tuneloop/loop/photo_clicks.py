@@ -29,8 +29,9 @@ def record(
 ) -> str:
     """Commit one verdict and return its id; the same again changes nothing and returns the same id.
 
-    item: the product, for "right", "wrong", "pointed", and for a comment where it is about one. Raises BadInput for a verdict that makes no sense, Missing
-    for a search or product that the tenant does not have, Conflict when this person said otherwise of it before.
+    item: the product, for "right", "wrong", "pointed", and for a comment where it is about one. Raises BadInput for a
+    verdict that makes no sense, Missing for a search or product that the tenant does not have, Conflict when this
+    person said otherwise of it before.
     """
     _check(verdict, item, text)
     kind = "comment" if verdict == "comment" else "verdict"
