@@ -115,7 +115,7 @@ def test_russian_and_english_at_the_same_time(
         for _n in range(3):
             telegram.sends_photo(ANN, photo, language="ru")
             telegram.sends_photo(BOB, photo, language="en-GB")
-            telegram.sends_file(ANN, GIF, "image/gif", **{})
+            telegram.sends_file(ANN, GIF, "image/gif")
             telegram._message(ANN, {"text": "/help", "language": "ru"})
             telegram.says(BOB, "/help")
         telegram.wait(lambda: len(telegram.shown(ANN)) == 21 and len(telegram.shown(BOB)) == 18)

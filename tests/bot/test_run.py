@@ -1,4 +1,4 @@
-"""Start and stop: a Telegram that is not there yet, wrong tokens, an end that loses nothing; tokens are never written."""
+"""Start and stop: a Telegram that is not there yet, wrong tokens, an end that loses nothing; no token is written."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,13 @@ def test_telegram_is_not_there_yet(
 ) -> None:
     workspace = copied(prepared, tmp_path / "early", telegram)
     telegram.stop()
-    threading.Timer(1.0, telegram.start).start()
+
+    def comes() -> None:
+        while "does not answer" not in caplog.text:
+            time.sleep(0.05)
+        telegram.start()
+
+    threading.Thread(target=comes).start()
     with caplog.at_level(logging.WARNING), running(workspace):
         telegram.says(ANN, "/start")
         telegram.says_back("I look it up")
