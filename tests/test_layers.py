@@ -28,6 +28,7 @@ ROOMS = {
     "transformers": {"tune", "encoders"},
     "peft": {"tune"},
     "aiogram": {"bot"},
+    "aiohttp": {"bot"},
     "fastapi": {"gateway", "console"},
     "uvicorn": {"gateway", "console"},
     "xllamacpp": {"engines", "tune"},

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "experiment": ("experiment", "experiment", "A/B tests: create, look, stop, promote, roll back"),
     "quality": ("quality", "quality", "How good answers are, whether scores agree with people, the quality switch"),
     "photos": ("photos", "photos", "Photo search that learns from every click"),
+    "bot": ("bot", "bot", "A Telegram bot: photo in, products out, buttons that teach it"),
     "documents": ("documents", "documents", "Documents that a model answers from: add, search, list, remove"),
     "keys": ("keys", "keys", "API keys and tokens: who may ask"),
     "versions": ("versions", "versions", "List, activate, roll back, lineage"),

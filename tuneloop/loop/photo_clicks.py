@@ -29,8 +29,9 @@ def record(
 ) -> str:
     """Commit one verdict and return its id; the same again changes nothing and returns the same id.
 
-    item: the product, for "right", "wrong" and "pointed". Raises BadInput for a verdict that makes no sense, Missing
-    for a search or product that the tenant does not have, Conflict when this person said otherwise of it before.
+    item: the product, for "right", "wrong", "pointed", and for a comment where it is about one. Raises BadInput for a
+    verdict that makes no sense, Missing for a search or product that the tenant does not have, Conflict when this
+    person said otherwise of it before.
     """
     _check(verdict, item, text)
     kind = "comment" if verdict == "comment" else "verdict"
@@ -175,7 +176,7 @@ def _check(verdict: str, item: str, text: str) -> None:
             _("'{verdict}' is no verdict").format(verdict=verdict[:40]),
             fix=_("Use one of: {kinds}.").format(kinds=", ".join(VERDICTS)),
         )
-    if (verdict in ON_A_PRODUCT) != bool(item):
+    if verdict != "comment" and (verdict in ON_A_PRODUCT) != bool(item):
         raise BadInput(
             _("'{verdict}' needs a product").format(verdict=verdict)
             if not item

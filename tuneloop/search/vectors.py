@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,8 @@ def _encode(
     workspace: Workspace, ids: list[str], files: list[Path], encoder: Encoder, stored: set[str]
 ) -> dict[str, TuneloopError]:
     targets = [workspace.path / place(i) for i in ids]
-    parts = [t.with_name(f".{t.name}.{os.getpid()}.tmp") for t in targets]
+    # Two people may send the same photo at the same moment, to two threads of a bot or to two processes.
+    parts = [t.with_name(f".{t.name}.{os.getpid()}.{threading.get_ident()}.tmp") for t in targets]
     for target in targets:
         target.parent.mkdir(parents=True, exist_ok=True)
     found = picture.read(files, encoder.side, keep=list(parts))
