@@ -7,6 +7,9 @@ no Russian translation. Format after translating: `_("{n} messages kept").format
 from __future__ import annotations
 
 import gettext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +17,7 @@ LANGUAGES = ("en", "ru")
 LOCALE = Path(__file__).parent / "locale"
 
 _chosen = "en"
+_spoken: ContextVar[str] = ContextVar("spoken", default="")
 
 
 def use(language: str) -> None:
@@ -24,7 +28,17 @@ def use(language: str) -> None:
 
 def language() -> str:
     """The language in use: "en" or "ru"."""
-    return _chosen
+    return _spoken.get() or _chosen
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Another language inside the block, for this thread or task only: answers are in their question's language."""
+    token = _spoken.set("ru" if language.lower().startswith("ru") else "en")
+    try:
+        yield
+    finally:
+        _spoken.reset(token)
 
 
 @cache
@@ -33,11 +47,13 @@ def _catalogue(language: str) -> gettext.NullTranslations:
 
 
 def _(text: str) -> str:
-    return text if _chosen == "en" else _catalogue(_chosen).gettext(text)
+    chosen = _spoken.get() or _chosen
+    return text if chosen == "en" else _catalogue(chosen).gettext(text)
 
 
 def n_(one: str, many: str, n: int) -> str:
     """The form that fits the number (Russian has three); format with `.format(n=n)` afterwards."""
-    if _chosen == "en":
+    chosen = _spoken.get() or _chosen
+    if chosen == "en":
         return one if n == 1 else many
-    return _catalogue(_chosen).ngettext(one, many, n)
+    return _catalogue(chosen).ngettext(one, many, n)
