@@ -79,6 +79,7 @@ def ask(*, locked: bool) -> HTMLResponse:
         "more": _("there are more rows"),
         "right": _("Right"),
         "wrong": _("Wrong"),
+        "teach": _("Say what was meant"),
         "meant": _("What was meant: one SELECT, or the question in other words"),
         "save": _("Save"),
         "thanks": _("Saved"),
