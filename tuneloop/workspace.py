@@ -6,6 +6,7 @@ datasets/        one folder per built dataset, card.json written last
 runs/            one folder per training run: config, curve, checkpoints
 models/          immutable versions, named by the hash of their content
 packs/           what `pack` made of a version: GGUF files, archives
+tables/          files that were uploaded to be asked, one folder each
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tuneloop.texts import _
 if TYPE_CHECKING:
     from tuneloop.db import Database
 
-FOLDERS = ("datasets", "runs", "models", "packs", "photos")
+FOLDERS = ("datasets", "runs", "models", "packs", "photos", "tables")
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,22 @@
-"""The two pages: self-contained, in the user's language, and safe whatever is put into them."""
+"""The pages: self-contained, in the user's language, and safe whatever is put into them."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+
+import pytest
+from fastapi.responses import HTMLResponse
 
 from tuneloop import texts
 from tuneloop.gateway import pages
 
+Page = Callable[..., HTMLResponse]
+
 
 def test_pages_load_nothing_from_elsewhere() -> None:
-    for page in (pages.chat(locked=False), pages.reference({"paths": {}})):
+    for page in (pages.chat(locked=False), pages.ask(locked=True), pages.reference({"paths": {}})):
         html = page.body.decode()
         assert not re.search(r"""(src|href)=["'](https?:)?//""", html)
         assert "@import" not in html
@@ -20,8 +26,9 @@ def test_pages_load_nothing_from_elsewhere() -> None:
         assert "unsafe" not in policy
 
 
-def test_every_script_and_style_carries_this_answers_nonce() -> None:
-    first, second = pages.chat(locked=False), pages.chat(locked=False)
+@pytest.mark.parametrize("page", [pages.chat, pages.ask])
+def test_every_script_and_style_carries_this_answers_nonce(page: Page) -> None:
+    first, second = page(locked=False), page(locked=False)
     nonces = [re.search(r"script-src 'nonce-([^']+)'", p.headers["content-security-policy"]) for p in (first, second)]
     assert nonces[0] and nonces[1]
     assert nonces[0][1] != nonces[1][1]
@@ -32,16 +39,20 @@ def test_every_script_and_style_carries_this_answers_nonce() -> None:
     assert "innerHTML =" not in first.body.decode()
 
 
-def test_words_are_those_of_the_language() -> None:
-    html = pages.chat(locked=True).body.decode()
+@pytest.mark.parametrize(
+    ("page", "indirect"),
+    [(pages.chat, {"up", "down"}), (pages.ask, {"number", "text", "date", "bool", "right", "wrong"})],
+)
+def test_words_are_those_of_the_language(page: Page, indirect: set[str]) -> None:
+    html = page(locked=True).body.decode()
     found = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL)
     assert found
     data = json.loads(found[1])
     assert data["locked"] is True
-    used = set(re.findall(r"say\.(\w+)", html)) | {"up", "down"}
+    used = set(re.findall(r"say\.(\w+)", html)) | indirect
     assert used <= set(data["words"])
     texts.use("ru")
-    assert '<html lang="ru">' in pages.chat(locked=False).body.decode()
+    assert '<html lang="ru">' in page(locked=False).body.decode()
 
 
 def test_api_page_escapes_what_it_lists() -> None:

@@ -22,16 +22,20 @@ from tests.gateway.live import Live
 from tests.gateway.test_exchange import ASK, ECHO, gateway, task
 from tuneloop import journal
 from tuneloop.access import keys
+from tuneloop.ask import clicks, uploads
+from tuneloop.ask.reply import reply
 from tuneloop.choose import experiments
 from tuneloop.db import metadata, tables
 from tuneloop.gateway import guard
 from tuneloop.loop import replay
 from tuneloop.search import documents
 from tuneloop.search.documents import Document
+from tuneloop.workspace import Workspace
 
 # "METHOD path" -> (role, body). {names} are filled in with what belongs to the team "red".
 ROUTES: dict[str, tuple[str, Any]] = {
     "GET /": ("public", None),
+    "GET /ask": ("public", None),
     "GET /docs": ("public", None),
     "GET /health": ("public", None),
     "GET /v1/models": ("reader", None),
@@ -99,6 +103,12 @@ ROUTES: dict[str, tuple[str, Any]] = {
     "POST /collections/{collection}/cleanup": ("admin", {"days": 0.001}),
     "POST /collections/{collection}/search": ("reader", {"query": "сокровенное"}),
     "POST /collections/{collection}/generate": ("user", {"query": "сокровенное", "model": "t"}),
+    "GET /tables": ("reader", None),
+    "POST /tables": ("user", {"not": "a file"}),
+    "GET /tables/{table}": ("reader", None),
+    "POST /tables/{table}/ask": ("user", {"question": "сколько строк"}),
+    "POST /tables/{table}/clicks": ("user", {"answer": "{answer}", "verdict": "right"}),
+    "DELETE /tables/{table}": ("user", None),
     "GET /keys": ("admin", None),
     "POST /keys": ("admin", {"name": "theirs", "tenant": "red"}),
     "DELETE /keys/{identity}": ("admin", None),
@@ -122,7 +132,9 @@ class Scene:
             headers["Authorization"] = f"Bearer {self.secrets[who]}"
         elif who:
             headers["Authorization"] = who
-        content = None if body is None else json.dumps(body).replace("{call}", self.reds.get("call", ""))
+        content = None if body is None else json.dumps(body)
+        for own in ("call", "answer") if content else ():
+            content = str(content).replace("{" + own + "}", self.reds.get(own, ""))
         kind = {"Content-Type": "application/json"} if content is not None or method == "POST" else {}
         return httpx.request(
             method, self.live.url + path, content=content, headers=headers | kind, trust_env=False, timeout=30
@@ -148,6 +160,18 @@ class Scene:
             with self.live.workspace.db.read() as rows:
                 found[table.name] = [tuple(row) for row in rows.execute(chosen)]
         return found
+
+
+def red_table(workspace: Workspace) -> dict[str, str]:
+    """A table of the team "red" and an answer that was given of it."""
+    identity, folder = uploads.place(workspace)
+    (folder / "red.csv").write_text("город,сумма\nсокровенное,1\nдругое,2\n", encoding="utf-8")
+    uploads.register(workspace, identity, tenant="red")
+    opened = uploads.Opened(workspace)
+    with opened.lease(identity) as table:
+        given = clicks.noted(clicks.Rows(workspace, "red"), table, identity, reply(table, "сколько строк"))
+    opened.close()
+    return {"table": identity, "answer": given.id}
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +204,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         documents.create(live.workspace, "red-collection", tenant="red")
         documents.add(live.workspace, "red-collection", [Document("d", "сокровенное место")], tenant="red")
         reds["collection"] = "red-collection"
+        reds |= red_table(live.workspace)
         scene = Scene(live, secrets, reds)
         body = ASK | {"messages": [{"role": "user", "content": "сокровенное"}], "user": "red-user"}
         asked = scene.ask(
@@ -235,7 +260,7 @@ def test_another_teams_administrator_sees_and_changes_nothing(scene: Scene, rout
     assert reply.status_code < 500 or (reply.status_code, route) == (503, "GET /health")
     # what was asked for may be named again in the sentence that it is not there
     assert not [word for word in SECRETS if word in told and word not in scene.filled(route)]
-    for own in ("experiment}", "identity}", "replay}", "collection}"):
+    for own in ("experiment}", "identity}", "replay}", "collection}", "{table}"):
         if own in route:
             assert reply.status_code == (403 if ROUTES[route][0] == "owner" else 404)
     assert scene.rows() == before

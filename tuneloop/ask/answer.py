@@ -30,9 +30,7 @@ class Rows(Protocol):
 
 def tell(reading: Reading, result: Rows, language: str) -> str:
     """One sentence for a person, in `language` ("en" or "ru"), and another one where a figure needs a second look."""
-    spoken = texts.language()
-    texts.use(language)
-    try:
+    with texts.speaking(language):
         query = reading.query
         if query is None or reading.sql is None:
             return reading.why
@@ -40,8 +38,6 @@ def tell(reading: Reading, result: Rows, language: str) -> str:
             return _("No row of the table fits.")
         sentence = _sentence(query, [tuple(row) for row in result.rows], result.truncated)
         return " ".join([sentence[:1].upper() + sentence[1:], *left_out(reading), *odd(query, result)])
-    finally:
-        texts.use(spoken)
 
 
 def left_out(reading: Reading) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuneloop.ask.columns import Column, Profile
+from tuneloop.ask.question import read
 from tuneloop.ask.sandbox import Cell
 from tuneloop.ask.table import Table
 from tuneloop.errors import OutOfResources
@@ -133,7 +134,8 @@ def askable(profile: Profile) -> list[str]:
         said.append(_("Is {one} related to {other}?").format(one=numbers[0].name, other=numbers[1].name))
     if dates and numbers:
         said.append(_("How did {number} change by month of {date}?").format(number=numbers[0].name, date=dates[0].name))
-    return said
+    # A column may have a name that no question can be made with.
+    return [question for question in said if read(question, profile).sql is not None]
 
 
 def looks_like_id(column: Column) -> bool:

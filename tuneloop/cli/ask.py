@@ -1,30 +1,46 @@
-"""`tuneloop ask FILE`: what a table holds, one SELECT over it, or its report as a page."""
+"""`tuneloop ask FILE`: a question, a click on its answer, one SELECT, the report as a page, what the table holds.
+
+On a terminal and without any of these it is a menu (cli/ask_menu.py).
+"""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.markup import escape
 
-from tuneloop.ask.columns import Column
-from tuneloop.ask.report import reasons, sentence, subject, sum_of_rows
+from tuneloop.ask.chart import chart
 from tuneloop.ask.table import Table, open_table
+from tuneloop.cli.ask_talk import draw, show_profile, show_rows, talk
 from tuneloop.cli.show import Door
 from tuneloop.texts import _, n_
 
 
 @click.command(
     help=_(
-        "Open a table (CSV, TSV, Excel, Parquet, JSON lines, SQLite, a folder or archive of them, kaggle:OWNER/NAME)"
-        " and show what it holds. It is loaded once, into the folder .tuneloop beside it."
-        "\n\nExample: tuneloop ask sales.csv --sql 'SELECT region, avg(price) FROM t GROUP BY region'"
+        "Ask a table (CSV, TSV, Excel, Parquet, JSON lines, SQLite, a folder or archive of them, kaggle:OWNER/NAME)"
+        " in plain words. It is loaded once, into the folder .tuneloop beside it; its rows go to no model."
+        " Without a question: a menu on a terminal, else what the table holds."
+        "\n\nExample: tuneloop ask sales.csv 'average price by region'"
     )
 )
 @click.argument("file", metavar="FILE")
+@click.argument("question", required=False, metavar="[QUESTION]")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help=_("Draw the answer into this PNG file."))
+@click.option(
+    "--right", is_flag=True, help=_("The last answer was right: such questions are read this way from now on.")
+)
+@click.option(
+    "--wrong",
+    is_flag=False,
+    flag_value="",
+    metavar="[READING]",
+    help=_("The last answer was wrong; READING is what was meant: one SELECT, or the question in other words."),
+)
+@click.option("--profile", is_flag=True, help=_("Show what the table holds, also on a terminal."))
 @click.option("--sql", metavar="SELECT", help=_("Run one SELECT over the table, which is called t."))
 @click.option("--report", "page", type=click.Path(path_type=Path), help=_("Write a page with plots to this file."))
 @click.option("--most", default=50, show_default=True, help=_("Rows shown of a result."))
@@ -44,6 +60,11 @@ def ask(
     door: Door,
     /,
     file: str,
+    question: str | None,
+    plot: Path | None,
+    right: bool,
+    wrong: str | None,
+    profile: bool,
     sql: str | None,
     page: Path | None,
     most: int,
@@ -53,18 +74,40 @@ def ask(
     separator: str | None,
     **asked: Any,
 ) -> None:
+    wanted = [question is not None, right, wrong is not None, sql is not None, page is not None, profile]
+    if sum(wanted) > 1:
+        raise click.UsageError(_("give one of: a question, --right, --wrong, --sql, --report, --profile"))
     asked["separator"] = "\t" if separator == "tab" else separator
     asked["kinds"] = dict.fromkeys(as_text, "text") or None
     table = open_table(_path(file), cache=cache, **asked)
+    code = 0
     try:
         if sql is not None:
-            _query(door, table, sql, seconds=seconds, most=most)
+            _query(door, table, sql, seconds=seconds, most=most, plot=plot)
         elif page is not None:
             _page(door, table, page)
+        elif question is not None:
+            code = talk(door, table, seconds, most).ask(question, plot=plot)
+        elif right or wrong is not None:
+            reading = wrong or ("" if right or not door.interactive else _meant())
+            talk(door, table, seconds, most).click("right" if right else "wrong", reading)
+        elif plot is not None:
+            raise click.UsageError(_("--plot draws the answer to a question or to --sql"))
+        elif profile or not door.interactive:
+            show_profile(door, table)
         else:
-            _profile(door, table)
+            from tuneloop.cli.ask_menu import menu
+
+            menu(talk(door, table, seconds, most))
     finally:
         table.close()
+    if code:
+        click.get_current_context().exit(code)
+
+
+def _meant() -> str:
+    asked = _("What was meant? One SELECT, or the question in other words; Enter: only that it is wrong")
+    return str(click.prompt(asked, default="", show_default=False))
 
 
 def _path(file: str) -> Path:
@@ -75,16 +118,18 @@ def _path(file: str) -> Path:
     return Path(file).expanduser()
 
 
-def _query(door: Door, table: Table, sql: str, *, seconds: float, most: int) -> None:
+def _query(door: Door, table: Table, sql: str, *, seconds: float, most: int, plot: Path | None) -> None:
     started = time.perf_counter()
     result = table.run(sql, seconds=seconds, most=most)
     took = time.perf_counter() - started
-    numbers = [n for n in range(len(result.columns)) if all(isinstance(r[n], int | float | None) for r in result.rows)]
-    rows = [[None if cell is None else escape(str(cell)) for cell in row] for row in result.rows]
-    door.table("", [escape(name) for name in result.columns], rows, right=numbers)
-    shown = n_("{n} row, {seconds:.2f} s", "{n} rows, {seconds:.2f} s", len(rows)).format(n=len(rows), seconds=took)
+    show_rows(door, result.columns, result.rows)
+    shown = n_("{n} row, {seconds:.2f} s", "{n} rows, {seconds:.2f} s", len(result.rows)).format(
+        n=len(result.rows), seconds=took
+    )
     door.say(shown + (_("; there are more, see --most") if result.truncated else ""))
-    door.result({"columns": result.columns, "rows": result.rows, "truncated": result.truncated, "sql": result.sql})
+    drawn = draw(door, chart(result), plot, sql) if plot else None
+    told = {"columns": result.columns, "rows": result.rows, "truncated": result.truncated, "sql": result.sql}
+    door.result(told | ({"plot": drawn} if plot else {}))
 
 
 def _page(door: Door, table: Table, path: Path) -> None:
@@ -93,44 +138,3 @@ def _page(door: Door, table: Table, path: Path) -> None:
     write(table, path)
     door.say(_("written: {path}").format(path=escape(str(path))))
     door.result({"report": str(path)})
-
-
-def _profile(door: Door, table: Table) -> None:
-    from tuneloop.ask.facts import askable, facts, warnings
-
-    found = facts(table)
-    door.say(escape(sum_of_rows(table.report)))
-    for at, why, text in table.report.examples:
-        shown = _("line {line}: {why}: {text}").format(line=at, why=reasons()[why], text=text.strip()[:100])
-        door.say("  " + escape(shown))
-    for finding in table.report.found:
-        door.say(escape(f"{subject(finding)}: {finding.value} ({sentence(finding)})"))
-    door.say()
-    columns = (_("column"), _("kind"), _("missing"), _("different"), _("from"), _("to"), _("most frequent"))
-    door.table("", columns, [_row(c) for c in table.profile.columns], right=(2, 3, 4, 5))
-    beware, examples = warnings(table, found), askable(table.profile)
-    if beware:
-        door.say("\n[bold]" + escape(_("Beware")) + "[/bold]")
-        for line in beware:
-            door.say("  " + escape(line))
-    if examples:
-        door.say("\n[bold]" + escape(_("Ask for example")) + "[/bold]")
-        for line in examples:
-            door.say("  " + escape(line))
-    door.result(
-        {
-            "profile": asdict(table.profile),
-            "report": asdict(table.report),
-            "warnings": beware,
-            "askable": examples,
-            "database": str(table.database),
-        }
-    )
-
-
-def _row(column: Column) -> list[str]:
-    kinds = {"number": _("number"), "text": _("text"), "date": _("date"), "bool": _("yes or no")}
-    ends = [f"{end:,.6g}" if isinstance(end, float) else str(end or "") for end in (column.low, column.high)]
-    kind = kinds[column.kind] + (f", {column.unit}" if column.unit else "")
-    top = ", ".join(value[:24] for value in column.values[:3])
-    return [escape(cell) for cell in (column.name, kind, f"{column.missing:,}", f"{column.distinct:,}", *ends, top)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,11 @@ class Door:
     hints: bool = True  # whether commands name the next one; `demo` runs them itself
     console: Console = field(default_factory=lambda: Console(highlight=False, emoji=False))
     errors: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, emoji=False))
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person sits at both ends."""
+        return not self.as_json and self.console.is_terminal and sys.stdin.isatty()
 
     def workspace(self, *, create: bool = False) -> Workspace:
         return open_workspace(locate(self.flag), create=create)

@@ -16,7 +16,13 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from tuneloop.db import bot_tables, document_tables, optimisation_tables, photo_tables  # noqa: F401  join the same metadata
+from tuneloop.db import (  # noqa: F401  join the same metadata
+    bot_tables,
+    document_tables,
+    optimisation_tables,
+    photo_tables,
+    question_tables,
+)
 from tuneloop.db.tables import REVISION, metadata
 from tuneloop.errors import Conflict, Damaged, OutOfResources, TuneloopError, Unavailable
 from tuneloop.texts import _

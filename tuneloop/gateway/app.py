@@ -33,6 +33,7 @@ from tuneloop.gateway import (
     pages,
     quality,
     replays,
+    tables,
     tasks,
 )
 from tuneloop.gateway.answers import answers
@@ -48,7 +49,7 @@ from tuneloop.workspace import Workspace
 router = APIRouter()
 ROUTERS = (
     bridge.router, tasks.router, experiments.router, replays.router, models.router, figures.router, metrics.router,
-    keys.router, quality.router, optimisations.router, documents.router,
+    keys.router, quality.router, optimisations.router, documents.router, tables.router,
 )  # fmt: skip
 
 
@@ -174,6 +175,11 @@ def health(request: Request) -> Response:
 @router.get("/", include_in_schema=False, dependencies=[needs("public")])
 def page(request: Request) -> HTMLResponse:
     return pages.chat(locked=_desk(request).doorkeeper.locked)
+
+
+@router.get("/ask", include_in_schema=False, dependencies=[needs("public")])
+def ask_page(request: Request) -> HTMLResponse:
+    return pages.ask(locked=_desk(request).doorkeeper.locked)
 
 
 @router.get("/docs", include_in_schema=False, dependencies=[needs("public")])

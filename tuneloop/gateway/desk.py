@@ -30,6 +30,7 @@ from tuneloop.answer.route import Asker, Lane, Route
 from tuneloop.answer.serving import Serving
 from tuneloop.answer.switch import Switch
 from tuneloop.answer.tasks import Shelf
+from tuneloop.ask.uploads import Opened
 from tuneloop.choose import experiments
 from tuneloop.choose.assign import Assigner
 from tuneloop.errors import TuneloopError
@@ -93,6 +94,7 @@ class Desk:
         url = settings.text("cache.redis_url")
         self.shared_cache = cache.RedisCache(url) if url else None
         self.library = Library(workspace)
+        self.tables = Opened(workspace)
         self.shadows = 0  # under way
         self.test_results: list[tuple[tuple[str, str, str], float]] = []
         self._watched = self._sampled = self._judged = float("-inf")
@@ -182,6 +184,7 @@ class Desk:
             await asyncio.to_thread(self._drainer.wait)
         await asyncio.to_thread(self.settle)
         await asyncio.to_thread(self.spans.close)
+        await asyncio.to_thread(self.tables.close)
 
     def settle(self) -> None:
         """Bring every row that waits in the journal into the database. Blocking; milliseconds when little waits."""

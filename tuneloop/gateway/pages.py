@@ -1,6 +1,6 @@
-"""Two pages without a single external asset: one to talk to the model and click thumbs, one that lists the API.
+"""Pages without a single external asset: to talk to the model and click thumbs, to ask tables, to read the API.
 
-Both carry a Content-Security-Policy that runs only their own script (by nonce) and connects only to this server;
+All carry a Content-Security-Policy that runs only their own script (by nonce) and connects only to this server;
 whatever a model or a person wrote is put on the page as text, never as HTML.
 """
 
@@ -46,6 +46,49 @@ def chat(*, locked: bool) -> HTMLResponse:
         "docs": _("API"),
     }
     return _page("page.html", {"words": words, "locked": locked, "language": texts.language()}, words["title"])
+
+
+def ask(*, locked: bool) -> HTMLResponse:
+    """The page at "/ask": upload a table, see what it holds, ask it, see plot and SQL, click."""
+    words = {
+        "title": _("tuneloop: ask a table"),
+        "hello": _("Upload a table (CSV, Excel, Parquet, JSON lines, SQLite) and ask it in plain words."),
+        "rule": _("Its rows go to no model: a question becomes one query, and the answer shows it."),
+        "upload": _("Upload a table"),
+        "loading": _("loading"),
+        "tables": _("Tables"),
+        "remove": _("Remove"),
+        "sure_remove": _("Remove this table?"),
+        "placeholder": _("Ask something"),
+        "ask": _("Ask"),
+        "rows": _("rows"),
+        "columns": _("columns"),
+        "column": _("column"),
+        "kind": _("kind"),
+        "missing": _("missing"),
+        "different": _("different"),
+        "range": _("range or values"),
+        "number": _("number"),
+        "text": _("text"),
+        "date": _("date"),
+        "bool": _("yes or no"),
+        "beware": _("Beware"),
+        "examples": _("Ask for example"),
+        "holds": _("What it holds"),
+        "sure": _("sure"),
+        "more": _("there are more rows"),
+        "right": _("Right"),
+        "wrong": _("Wrong"),
+        "teach": _("Say what was meant"),
+        "meant": _("What was meant: one SELECT, or the question in other words"),
+        "save": _("Save"),
+        "thanks": _("Saved"),
+        "failed": _("That did not work:"),
+        "key": _("API key"),
+        "chat": _("Chat"),
+        "docs": _("API"),
+    }
+    return _page("ask.html", {"words": words, "locked": locked, "language": texts.language()}, words["title"])
 
 
 def reference(document: dict[str, Any]) -> HTMLResponse:

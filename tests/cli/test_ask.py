@@ -1,0 +1,185 @@
+"""`tuneloop ask` as users run it: a question, clicks, a plot, exit codes, and the menu on a real terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from tests.ask.test_clicks import DEAR, SQL
+from tests.ask.test_reply import CSV
+from tuneloop.ask.table import open_table
+from tuneloop.cli.ask_menu import completed, completions, menu
+from tuneloop.cli.ask_talk import talk
+from tuneloop.cli.show import Door
+from tuneloop.workspace import open_workspace
+
+Command = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.csv"
+    path.write_text(CSV, encoding="utf-8")
+    return path
+
+
+def test_an_answer_has_sentence_bars_sql_and_why(tuneloop_command: Command, source: Path) -> None:
+    shown = tuneloop_command("ask", source, "average price by city", "--plot", "p.png").stdout
+    assert "Mean of price by city: Пермь 215; Омск 200; Тверь 120." in shown
+    assert "████" in shown and 'SELECT "city", avg("price")' in shown and "% sure" in shown
+    assert (source.parent / "p.png").read_bytes().startswith(b"\x89PNG")
+    found = json.loads(tuneloop_command("ask", source, "average price by city", "--json").stdout)
+    assert found["rows"][0] == ["Пермь", 215.0] and found["chart"]["kind"] == "bars" and found["plot"] is None
+
+
+def test_exit_codes_tell_abstaining_from_refusing(tuneloop_command: Command, source: Path) -> None:
+    assert "Ask for example" in tuneloop_command("ask", source, "what is the weather", code=4).stdout
+    assert json.loads(tuneloop_command("ask", source, "what is the weather", "--json", code=4).stdout)["askable"]
+    assert "only read" in tuneloop_command("ask", source, "delete all rows", code=5).stdout
+    assert "1 to 500" in tuneloop_command("ask", source, " ", code=3).stderr
+    assert tuneloop_command("ask", source, "how many rows", "--sql", "SELECT 1", code=2).stdout == ""
+    assert "PNG" in tuneloop_command("ask", source, "how many rows", "--plot", "p.jpg", code=3).stderr
+    assert source.read_text(encoding="utf-8") == CSV
+
+
+def test_clicks_beside_the_table(tuneloop_command: Command, source: Path) -> None:
+    assert "nothing was asked" in tuneloop_command("ask", source, "--right", code=7).stderr
+    tuneloop_command("ask", source, DEAR, code=4)
+    assert "nothing to confirm" in tuneloop_command("ask", source, "--right", code=3).stderr
+    assert "kept as right: SELECT count(*)" in tuneloop_command("ask", source, "--wrong", SQL).stdout
+    found = json.loads(tuneloop_command("ask", source, DEAR.replace("Омске", "Перми"), "--json").stdout)
+    assert (found["route"], found["rows"]) == ("confirmed", [[1]])
+    kept = json.loads(tuneloop_command("ask", source, "--right", "--json").stdout)["kept"]
+    assert kept == [["right", found["sql"]]]
+    tuneloop_command("ask", source, "how many rows")
+    assert "kept as wrong" in tuneloop_command("ask", source, "--wrong").stdout
+    tuneloop_command("ask", source, "how many rows", code=4)
+    assert not (source.parent / "tuneloop-work").exists()
+
+
+def test_clicks_in_the_workspace(tuneloop_command: Command, source: Path, tmp_path: Path) -> None:
+    open_workspace(tmp_path / "tuneloop-work", create=True)
+    tuneloop_command("ask", source, DEAR, code=4)
+    tuneloop_command("ask", source, "--wrong", SQL)
+    other = source.with_name("february.csv")
+    other.write_text(CSV + "Омск,tea,500,2024-02-01\n", encoding="utf-8")
+    assert json.loads(tuneloop_command("ask", other, DEAR, "--json").stdout)["rows"] == [[2]]
+    assert not (source.parent / ".tuneloop" / "questions.jsonl").exists()
+
+
+def test_without_a_terminal_no_menu(tuneloop_command: Command, source: Path) -> None:
+    shown = tuneloop_command("ask", source, stdin=subprocess.DEVNULL).stdout
+    assert "6 lines = 1 header + 5 loaded" in shown and "Ready questions" not in shown
+    assert "Nothing was drawn" in tuneloop_command("ask", source, "how many rows", "--plot", "p.png").stdout
+    drawn = tuneloop_command("ask", source, "--sql", "SELECT city, count(*) FROM t GROUP BY 1", "--plot", "s.png")
+    assert "written: s.png" in drawn.stdout
+
+
+def run_menu(source: Path, typed: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    table = open_table(source)
+    lines = iter(typed)
+
+    def read(prompt: str) -> str:
+        print(prompt, end="")
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    try:
+        menu(talk(Door(None, False), table, 5.0, 50), read)
+    finally:
+        table.close()
+    assert next(lines, None) is None, "not everything was read"
+    return capsys.readouterr().out
+
+
+def test_menu_repeats_the_choice_and_goes_back(
+    source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source.parent)
+    typed = ["9", "x", "", "2", "1", "r", "0", "3", "average price by city", "w", "median price by city"]
+    typed += ["delete all rows", "x" * 600, "", "4", "1", "", "0", "1", "5", "", "0"]
+    shown = run_menu(source, typed, capsys)
+    assert shown.count("Type a number from 0 to 5.") == 2
+    assert "→ 2  Ready questions" in shown and "→ 1  How many rows are there?" in shown and "→ Back" in shown
+    assert "Number of rows: 5." in shown and "kept as right" in shown and "kept as wrong" in shown
+    assert "only read" in shown and "1 to 500" in shown
+    assert "6 lines = 1 header + 5 loaded" in shown and "→ End" in shown
+    assert (source.parent / "report.html").stat().st_size > 1000
+
+
+def test_menu_ends_with_the_input_wherever_it_is(
+    source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source.parent)
+    for typed in ([], ["2"], ["2", "1"], ["3"], ["3", "how many rows", "w"], ["5"], ["4"], ["4", "1"]):
+        run_menu(source, typed, capsys)
+
+
+def test_every_ready_question_is_answered(tuneloop_command: Command, source: Path) -> None:
+    for language in ("en", "ru"):
+        profile = json.loads(tuneloop_command("--lang", language, "ask", source, "--profile", "--json").stdout)
+        answered = [
+            tuneloop_command("--lang", language, "ask", source, question, code=None).returncode
+            for question in profile["askable"]
+        ]
+        assert answered and set(answered) == {0}, list(zip(profile["askable"], answered, strict=True))
+
+
+def test_completion_offers_columns_and_values(source: Path) -> None:
+    table = open_table(source)
+    words = completions(table.profile)
+    assert completed("ПЕ", words) == ["Пермь"] and completed("p", words) == ["price"] and completed("", words) == []
+
+
+def test_the_menu_on_a_real_terminal(source: Path) -> None:
+    """Tab completes, the arrow brings the question back, Ctrl-D ends."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "tuneloop", "ask", source.name]
+    child = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=source.parent, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(theirs)
+    seen = ""
+
+    def until(text: str) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + 60
+        while text not in seen:
+            assert time.monotonic() < deadline and child.poll() is None, seen
+            if select.select([ours], [], [], 0.2)[0]:
+                seen += os.read(ours, 65536).decode("utf-8", "replace")
+        seen = seen.partition(text)[2]
+
+    try:
+        until("Number: ")
+        os.write(ours, b"3\n")
+        until("? ")
+        os.write(ours, b"average pri\t by cit\t\n")
+        until("Mean of price by city")
+        until("go on) ")
+        os.write(ours, b"r\n")
+        until("kept as right")
+        until("? ")
+        os.write(ours, b"\x1b[A\x1b[A\n")
+        until("confirmed on")
+        until("go on) ")
+        os.write(ours, b"\n\n")
+        until("Number: ")
+        os.write(ours, b"\x04")
+        assert child.wait(20) == 0
+    finally:
+        child.kill()
+        child.wait()
+        os.close(ours)

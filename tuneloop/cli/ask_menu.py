@@ -1,0 +1,180 @@
+"""The menu of `tuneloop ask FILE` on a terminal: numbered choices, ready questions, a free one, what was asked before.
+
+Lines are read with readline: arrow keys bring earlier questions back, Tab completes names of columns and their values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.markup import escape
+
+from tuneloop.ask.columns import Profile
+from tuneloop.ask.facts import askable
+from tuneloop.cli.ask_talk import Talk, show_profile
+from tuneloop.errors import TuneloopError
+from tuneloop.texts import _
+
+MOST_HISTORY = 20
+MOST_VALUES = 50  # of a column, offered for completion
+Read = Callable[[str], str]
+
+
+def menu(talk: Talk, read: Read = input) -> None:
+    """Ask what to do until the person ends it. read: gets a line; raises EOFError at the end."""
+    profile = talk.table.profile
+    head = _("{name}: {rows} rows, {columns} columns").format(
+        name=talk.table.path.name, rows=f"{profile.rows:,}", columns=len(profile.columns)
+    )
+    choices: list[tuple[str, Callable[[Talk, Read], None]]] = [
+        (_("What the table holds"), _profile),
+        (_("Ready questions"), _ready),
+        (_("Ask in your own words"), _free),
+        (_("What was asked before"), _history),
+        (_("Write a page with plots"), _report),
+    ]
+    with _line_editing(profile, [one.question for one in talk.shelf.answers(talk.source)][::-1]):
+        while True:
+            chosen = _choose(talk, read, head, [name for name, _do in choices], _("End"))
+            if chosen is None:
+                return
+            try:
+                choices[chosen][1](talk, read)
+            except TuneloopError as problem:  # the menu outlives a question that cannot be run
+                _explain(talk, problem)
+
+
+def _choose(talk: Talk, read: Read, head: str, names: Sequence[str], back: str) -> int | None:
+    """The place of the chosen name, repeated on the screen; None for 0, an empty line at the end, or Ctrl-D."""
+    talk.door.say(f"\n[bold]{escape(head)}[/bold]")
+    for n, name in enumerate([*names, back], 1):
+        talk.door.say(f"  {n % (len(names) + 1):2}  {escape(name)}")
+    while True:
+        try:
+            typed = read(_("Number: ")).strip()
+        except EOFError:
+            return None
+        if typed == "0":
+            talk.door.say(f"[dim]→ {escape(back)}[/dim]")
+            return None
+        if typed.isascii() and typed.isdigit() and 1 <= int(typed[:6]) <= len(names):
+            talk.door.say(f"[dim]→ {int(typed)}  {escape(names[int(typed) - 1])}[/dim]")
+            return int(typed) - 1
+        if typed:
+            talk.door.say(_("Type a number from 0 to {n}.").format(n=len(names)))
+
+
+def _profile(talk: Talk, _read: Read) -> None:
+    show_profile(talk.door, talk.table)
+
+
+def _ready(talk: Talk, read: Read) -> None:
+    """Questions that these columns can answer."""
+    questions = [_("How many rows are there?"), *askable(talk.table.profile)]
+    _pick(talk, read, _("Ready questions"), questions)
+
+
+def _history(talk: Talk, read: Read) -> None:
+    """Earlier questions, each once, the newest first; the chosen one is asked again."""
+    asked = [one.question for one in talk.shelf.answers(talk.source)]
+    _pick(talk, read, _("What was asked before"), list(dict.fromkeys(asked))[:MOST_HISTORY])
+
+
+def _pick(talk: Talk, read: Read, head: str, questions: Sequence[str]) -> None:
+    if not questions:
+        talk.door.say(_("Nothing yet."))
+        return
+    while (chosen := _choose(talk, read, head, questions, _("Back"))) is not None:
+        _one(talk, read, questions[chosen])
+
+
+def _free(talk: Talk, read: Read) -> None:
+    """Questions until an empty line."""
+    talk.door.say(_("An empty line goes back."))
+    while True:
+        try:
+            question = read("? ").strip()
+        except EOFError:
+            return
+        if not question:
+            return
+        _one(talk, read, question)
+
+
+def _one(talk: Talk, read: Read, question: str) -> None:
+    """Answer, and take a click on the answer."""
+    try:
+        talk.ask(question)
+        _clicked(talk, read)
+    except TuneloopError as problem:
+        _explain(talk, problem)
+
+
+def _clicked(talk: Talk, read: Read) -> None:
+    answered = talk.shelf.answers(talk.source, most=1)[0]
+    if answered.state == "refused":
+        return
+    hint = _("r: right, w: wrong, Enter: go on") if answered.sql else _("w: say what is meant, Enter: go on")
+    try:
+        typed = read(f"({hint}) ").strip().lower()
+        if typed in ("r", "к") and answered.sql:  # the same key of a Russian keyboard
+            talk.click("right")
+        elif typed in ("w", "ц"):
+            talk.click("wrong", read(_("What was meant (SELECT, or other words; Enter: only wrong): ")).strip())
+    except EOFError:
+        return
+
+
+def _report(talk: Talk, read: Read) -> None:
+    from tuneloop.ask.page import write
+
+    try:
+        typed = read(_("File [report.html]: ")).strip()
+    except EOFError:
+        return
+    path = Path(typed or "report.html").expanduser()
+    try:
+        write(talk.table, path)
+    except OSError as problem:
+        talk.door.say(escape(_("{path} cannot be written: {problem}").format(path=path, problem=problem.strerror)))
+        return
+    talk.door.say(_("written: {path}").format(path=escape(str(path))))
+
+
+def _explain(talk: Talk, problem: TuneloopError) -> None:
+    talk.door.say(f"[red]{escape(problem.message)}[/red]" + (f"\n{escape(problem.fix)}" if problem.fix else ""))
+
+
+@contextmanager
+def _line_editing(profile: Profile, earlier: Sequence[str]) -> Iterator[None]:
+    """Arrow keys and Tab while the menu runs, where Python has readline."""
+    try:
+        import readline
+    except ImportError:
+        yield
+        return
+    words = completions(profile)
+    before, ends = readline.get_completer(), readline.get_completer_delims()
+    readline.set_completer(lambda typed, n: next(iter(completed(typed, words)[n : n + 1]), None))
+    readline.set_completer_delims(" ")
+    readline.parse_and_bind("tab: complete")
+    for question in earlier:
+        readline.add_history(question)
+    try:
+        yield
+    finally:
+        readline.set_completer(before)
+        readline.set_completer_delims(ends)
+
+
+def completions(profile: Profile) -> list[str]:
+    """Names of columns and the values of those with few."""
+    values = [v for c in profile.columns if c.distinct <= MOST_VALUES for v in c.values]
+    return sorted({*(column.name for column in profile.columns), *values})
+
+
+def completed(typed: str, words: Sequence[str]) -> list[str]:
+    """Words that begin like what was typed, in any case."""
+    return [word for word in words if typed and word.lower().startswith(typed.lower())]
