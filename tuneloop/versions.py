@@ -226,3 +226,9 @@ def _version(row: Row[Any]) -> Version:
         meta=row.meta,
         verdict=row.verdict,
     )
+
+
+def judged(version: Version) -> str:
+    """What the gate said of a version, in the user's language."""
+    words = {"promote": _("promote"), "refuse": _("refuse"), "not enough data": _("not enough data")}
+    return words.get((version.verdict or {}).get("decision", ""), _("not judged"))

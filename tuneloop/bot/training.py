@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from aiogram.exceptions import TelegramAPIError
 from aiogram.types import Message
 
+from tuneloop import versions
 from tuneloop.bot.desk import Desk, sentence
 from tuneloop.errors import TuneloopError
 from tuneloop.loop import photo_training
@@ -87,6 +88,6 @@ def _brought(done: photo_training.Trained) -> str:
     lines.append(
         _("It searches from now on; /admin_versions rolls back.")
         if done.active
-        else _("It stays inactive: {decision}.").format(decision=_(done.verdict.decision))
+        else _("It stays inactive: {decision}.").format(decision=versions.judged(done.version))
     )
     return "\n".join(lines)

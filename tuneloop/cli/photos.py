@@ -11,7 +11,6 @@ import click
 from rich.markup import escape
 
 from tuneloop.cli.show import Door
-from tuneloop.cli.versions import judged
 from tuneloop.texts import _, n_
 
 if TYPE_CHECKING:
@@ -137,6 +136,7 @@ def click_(door: Door, query: str, verdict: str, item: str, text: str, undo: boo
 @photos.command("train", help=_("Learn from every click; the new version searches only if the gate says so."))
 @click.pass_obj
 def train(door: Door) -> None:
+    from tuneloop import versions as registry
     from tuneloop.loop import photo_training
 
     with door.progress() as watch:
@@ -149,7 +149,7 @@ def train(door: Door) -> None:
     if done.active:
         door.say(_("It searches from now on; `tuneloop photos rollback` undoes that."))
     else:
-        door.say(_("It stays inactive: {decision}.").format(decision=judged(done.version)))
+        door.say(_("It stays inactive: {decision}.").format(decision=registry.judged(done.version)))
     door.result(
         {"version": done.version.id, "active": done.active, "seconds": round(done.seconds, 2), **asdict(done.verdict)}
     )
@@ -167,7 +167,7 @@ def versions(door: Door) -> None:
             v.id,
             _when(v.created),
             v.meta.get("examples"),
-            judged(v),
+            registry.judged(v),
         )
         for v in found
     ]

@@ -35,7 +35,7 @@ def list_(door: Door, kind: str) -> None:
             v.id,
             escape(v.name),
             _when(v.created),
-            judged(v),
+            registry.judged(v),
             ", ".join(packed.get(v.id, ())) or "-",
         )
         for v in found
@@ -134,12 +134,6 @@ def _rehearse(door: Door, workspace: Workspace, version: Version) -> None:
 def _document(version: Version) -> dict[str, Any]:
     keys = ("id", "kind", "name", "path", "created", "active", "verdict", "meta")
     return {key: getattr(version, key) for key in keys}
-
-
-def judged(version: Version) -> str:
-    """What the gate said of a version, in the user's language."""
-    words = {"promote": _("promote"), "refuse": _("refuse"), "not enough data": _("not enough data")}
-    return words.get((version.verdict or {}).get("decision", ""), _("not judged"))
 
 
 def _when(seconds: int) -> str:
