@@ -26,7 +26,7 @@ def find(workspace: Workspace, proposal: str, *, tenant: str = "") -> Any:
             if row.id == proposal and state == "pending":
                 return row
             if row.id == proposal:
-                raise Conflict(_("'{name}' was decided before: {state}").format(name=row.name, state=_(state)))
+                raise Conflict(_("'{name}' was decided before: {state}").format(name=row.name, state=state))
     raise Missing(_("there is no proposed product '{id}'").format(id=proposal[:80]))
 
 
