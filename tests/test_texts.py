@@ -163,3 +163,26 @@ def test_settings_are_explained_in_russian(tuneloop_command: Command) -> None:
     said = tuneloop_command("--lang", "ru", "--json", "settings").stdout
     assert "порт; 0" in said
     assert SETTINGS[0].help not in said
+
+
+def test_a_conversation_has_a_language_of_its_own() -> None:
+    """Inside a thread or task only; a process that talks with several people speaks with each in their language."""
+    import asyncio
+
+    async def one(language: str) -> list[str]:
+        with texts.speaking(language):
+            found = []
+            for _round in range(3):
+                await asyncio.sleep(0)
+                found.append(await asyncio.to_thread(texts.language))
+            return found
+
+    async def all_at_once() -> list[list[str]]:
+        return await asyncio.gather(one("ru-RU"), one("en"), one("de"))
+
+    assert asyncio.run(all_at_once()) == [["ru"] * 3, ["en"] * 3, ["en"] * 3]
+    assert texts.language() == "en"
+    texts.use("ru")
+    with texts.speaking("en"):
+        assert _("Which chat") == "Which chat"
+    assert texts.language() == "ru"

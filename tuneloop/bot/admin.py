@@ -16,6 +16,7 @@ from aiogram.types import CallbackQuery, FSInputFile, InputMediaPhoto, Message
 from tuneloop import versions
 from tuneloop.bot import buttons, clicks, training
 from tuneloop.bot.desk import Desk, name_of
+from tuneloop.bot.words import word
 from tuneloop.errors import Missing, NotEnoughData
 from tuneloop.loop import photo_clicks, photo_examples, photo_proposals, photo_training
 from tuneloop.loop.photos import KIND
@@ -48,7 +49,7 @@ def routes() -> Router:
 async def stats(message: Message, desk: Desk) -> None:
     """What there is to learn from, who said it, what the last trainings brought."""
     found = await asyncio.to_thread(photo_training.report, desk.workspace, tenant=desk.finder.tenant)
-    verdicts = ", ".join(f"{verdict_said(verdict)} {n}" for verdict, n in sorted(found["verdicts"].items())) or "-"
+    verdicts = ", ".join(f"{word(verdict)} {n}" for verdict, n in sorted(found["verdicts"].items())) or "-"
     lines = [
         _("Products: {n}, without a picture: {without}").format(n=found["products"], without=found["without_picture"]),
         _("Searches: {n}").format(n=found["searches"]),
@@ -63,22 +64,10 @@ async def stats(message: Message, desk: Desk) -> None:
     await message.answer("\n".join(lines)[:4096])
 
 
-def verdict_said(verdict: str) -> str:
-    """A verdict in the admin's language."""
-    words = {
-        "right": _("correct"), "wrong": _("wrong"), "pointed": _("pointed at"), "absent": _("not in the catalogue"),
-        "comment": _("comment"),
-    }  # fmt: skip
-    return words.get(verdict, verdict)
-
-
-STATES = {"running": lambda: _("running"), "done": lambda: _("done"), "failed": lambda: _("failed")}
-
-
 def _trained(row: dict[str, Any]) -> str:
     rates = [f"{row[when]:.1%}" if row[when] is not None else "-" for when in ("before", "after")]
     said = _("Training of {n} examples: {state}, recall@1 {before} → {after}").format(
-        n=row["examples"], state=STATES.get(row["state"], str)(), before=rates[0], after=rates[1]
+        n=row["examples"], state=word(row["state"]), before=rates[0], after=rates[1]
     )
     return f"{said}. {row['note'][:300]}"
 
@@ -123,7 +112,7 @@ async def _told(desk: Desk, example: photo_examples.Example) -> str:
     item = await asyncio.to_thread(catalogue.find, desk.workspace, example.item, tenant=desk.finder.tenant)
     lines = [
         _("Example {n} of {count}: {verdict}").format(
-            n=example.number, count=example.count, verdict=verdict_said(example.verdict)
+            n=example.number, count=example.count, verdict=word(example.verdict)
         ),
         f"{item.name} ({item.id})",
         _("by {user}").format(user=example.user or "-"),
@@ -229,7 +218,7 @@ def _versions(desk: Desk, user: int) -> tuple[str, Any]:
     lines, rows = [], []
     for version in found[:AT_ONCE]:
         decision = (version.verdict or {}).get("decision", "not judged")
-        lines.append(f"{'●' if version.active else '○'} {version.id} {version.name}: {versions.judged(version)}")
+        lines.append(f"{'●' if version.active else '○'} {version.id} {version.name}: {word(decision)}")
         if not version.active and decision == "promote":
             rows.append([(_("Activate {id}").format(id=version.id[:8]), desk.button(user, "V", version.id))])
         if version.active and versions.previous(desk.workspace, version):

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from aiogram.exceptions import TelegramAPIError
 from aiogram.types import Message
 
-from tuneloop import versions
 from tuneloop.bot.desk import Desk, sentence
+from tuneloop.bot.words import word
 from tuneloop.errors import TuneloopError
 from tuneloop.loop import photo_training
 from tuneloop.texts import _
@@ -88,6 +88,6 @@ def _brought(done: photo_training.Trained) -> str:
     lines.append(
         _("It searches from now on; /admin_versions rolls back.")
         if done.active
-        else _("It stays inactive: {decision}.").format(decision=versions.judged(done.version))
+        else _("It stays inactive: {decision}.").format(decision=word(done.verdict.decision))
     )
     return "\n".join(lines)
