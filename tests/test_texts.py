@@ -163,3 +163,22 @@ def test_settings_are_explained_in_russian(tuneloop_command: Command) -> None:
     said = tuneloop_command("--lang", "ru", "--json", "settings").stdout
     assert "порт; 0" in said
     assert SETTINGS[0].help not in said
+
+
+def test_a_thread_may_speak_another_language_for_a_while() -> None:
+    """Answers in their question's language must not turn what other threads say, in whatever order they end."""
+    import threading
+
+    heard: list[str] = []
+
+    def speak() -> None:
+        heard.append(texts.language())
+
+    with texts.speaking("ru"):
+        assert texts.language() == "ru" and _("rows") != "rows"
+        with texts.speaking("en-GB"):
+            assert texts.language() == "en" and n_("{n} row", "{n} rows", 2) == "{n} rows"
+        other = threading.Thread(target=speak)
+        other.start()
+        other.join()
+    assert heard == ["en"] and texts.language() == "en"
