@@ -186,3 +186,22 @@ def test_a_conversation_has_a_language_of_its_own() -> None:
     with texts.speaking("en"):
         assert _("Which chat") == "Which chat"
     assert texts.language() == "ru"
+
+
+def test_a_thread_may_speak_another_language_for_a_while() -> None:
+    """Answers in their question's language must not turn what other threads say, in whatever order they end."""
+    import threading
+
+    heard: list[str] = []
+
+    def speak() -> None:
+        heard.append(texts.language())
+
+    with texts.speaking("ru"):
+        assert texts.language() == "ru" and _("rows") != "rows"
+        with texts.speaking("en-GB"):
+            assert texts.language() == "en" and n_("{n} row", "{n} rows", 2) == "{n} rows"
+        other = threading.Thread(target=speak)
+        other.start()
+        other.join()
+    assert heard == ["en"] and texts.language() == "en"

@@ -102,6 +102,7 @@ SETTINGS = (
     Setting("quality.window", 600.0, "seconds in which the quality switch of a task changes by itself at most once"),
     Setting("quality.labels_per_person", 100, "labels of one named person that count at most; 0: no limit"),
     Setting("documents.passages", 200_000, "passages of one collection at most; as many are held in memory in all"),
+    Setting("ask.model", "", "model asked what the reader of questions does not know, as ENGINE/MODEL; empty: none"),
     Setting("tables.bytes", 100_000_000, "bytes of the largest table that is taken over HTTP"),
     Setting("tables.most", 100, "uploaded tables that one team may keep"),
     Setting("traces.url", "", "OpenTelemetry collector, as http://HOST:4318/v1/traces; empty: no traces"),

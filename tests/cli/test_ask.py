@@ -77,6 +77,16 @@ def test_clicks_in_the_workspace(tuneloop_command: Command, source: Path, tmp_pa
     assert not (source.parent / ".tuneloop" / "questions.jsonl").exists()
 
 
+def test_the_model_of_the_settings(tuneloop_command: Command, source: Path, tmp_path: Path) -> None:
+    work = open_workspace(tmp_path / "tuneloop-work", create=True)
+    (work.path / "tuneloop.toml").write_text('[ask]\nmodel = "echo/m"\n[engines.echo]\nkind = "echo"\n')
+    question = "Mood please: SELECT max(price) - min(price) AS mood FROM t"
+    found = json.loads(tuneloop_command("ask", source, question, "--json").stdout)
+    assert (found["route"], found["rows"], found["sentence"]) == ("model", [[270]], "mood: 270.")
+    (work.path / "tuneloop.toml").write_text('[ask]\nmodel = "other/m"\n')
+    assert "other" in tuneloop_command("ask", source, question, code=3).stderr
+
+
 def test_without_a_terminal_no_menu(tuneloop_command: Command, source: Path) -> None:
     shown = tuneloop_command("ask", source, stdin=subprocess.DEVNULL).stdout
     assert "6 lines = 1 header + 5 loaded" in shown and "Ready questions" not in shown

@@ -210,6 +210,22 @@ def test_only_a_few_are_open_and_each_answers(live: Live, monkeypatch: pytest.Mo
         assert rows.execute(select(func.count()).select_from(table_files)).scalar_one() == 3
 
 
+def test_a_model_is_asked_what_the_reader_does_not_know(tmp_path: Path) -> None:
+    """The echo repeats the question, so a question with SQL in it is a model that gives this SQL."""
+    workspace = configured(tmp_path / "work", grace=0.5)
+    toml = '[serve]\ngrace = 0.5\n[ask]\nmodel = "echo/m"\n[engines.echo]\nkind = "echo"\n'
+    write_atomically(workspace.path / "tuneloop.toml", toml)
+    with running(open_workspace(workspace.path), None) as live:
+        made = upload(live).json()["id"]
+        found = ask(live, made, "Mood please: SELECT max(price) - min(price) AS mood FROM t")
+        assert (found["route"], found["rows"], found["sure"]) == ("model", [[270]], 0.8)
+        assert "echo/m" in found["why"]
+        assert ask(live, made, "Mood please: SELECT nothing FROM t")["state"] == "unknown"
+        assert ask(live, made, "how many rows")["route"] == "reader"
+    live.workspace.db.close()
+    workspace.db.close()
+
+
 @given(st.text(max_size=120))
 def test_any_name_is_a_file_in_the_folder(name: str) -> None:
     safe = safe_name(name)

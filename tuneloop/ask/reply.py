@@ -114,7 +114,7 @@ def _reading(table: Table, question: str, known: Sequence[Confirmed], other: Oth
         reading = _marked_wrong(reading)
     if reading.sql is None and other is not None:
         found = other(question, table)
-        if found.sql is not None and found.sql not in recalled.wrong:
+        if found.sql not in recalled.wrong:
             return "model", found
     return "reader", reading
 

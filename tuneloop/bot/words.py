@@ -8,7 +8,7 @@ from tuneloop.texts import _
 def word(kept: str) -> str:
     """A verdict, a state or a decision as people read it; anything else as it is."""
     known = {
-        "right": _("right"),
+        "right": _("correct"),
         "wrong": _("wrong"),
         "pointed": _("pointed"),
         "absent": _("absent"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ from tuneloop.ask.chart import Chart, lines, write_png
 from tuneloop.ask.clicks import Beside, Rows, Shelf
 from tuneloop.ask.columns import Column
 from tuneloop.ask.memory import Verdict
-from tuneloop.ask.reply import Reply, as_json, reply
+from tuneloop.ask.question import Reading
+from tuneloop.ask.reply import Other, Reply, as_json, reply
 from tuneloop.ask.report import reasons, sentence, subject, sum_of_rows
 from tuneloop.ask.table import Table
 from tuneloop.cli.show import Door
 from tuneloop.errors import BadInput, NotEnoughData, Refused
 from tuneloop.texts import _, n_
-from tuneloop.workspace import locate, open_workspace
+from tuneloop.workspace import Workspace, locate, open_workspace
 
 EXIT_CODES = {"answered": 0, "unknown": NotEnoughData.exit_code, "refused": Refused.exit_code}
 
@@ -36,11 +38,12 @@ class Talk:
     source: str
     seconds: float
     most: int
+    other: Other | None = None  # asked what the reader does not know
 
     def ask(self, question: str, *, plot: Path | None = None) -> int:
         """Answer, show, keep; returns the exit code: 0, 4 where no column holds it, 5 for an order to change rows."""
         known = self.shelf.known(memory.mark(self.table.profile))
-        found = reply(self.table, question, known, seconds=self.seconds, most=self.most)
+        found = reply(self.table, question, known, other=self.other, seconds=self.seconds, most=self.most)
         answer = clicks.noted(self.shelf, self.table, self.source, found)
         show(self.door, found)
         drawn = draw(self.door, found.chart, plot, question) if plot and found.state == "answered" else None
@@ -62,8 +65,34 @@ def talk(door: Door, table: Table, seconds: float, most: int) -> Talk:
     """Over the rows of the workspace where there is one, else over files beside the loaded table."""
     place = locate(door.flag)
     if door.flag is not None or (place / "tuneloop.toml").exists():
-        return Talk(door, table, Rows(open_workspace(place)), str(table.path.absolute()), seconds, most)
+        workspace = open_workspace(place)
+        source, other = str(table.path.absolute()), _model(workspace)
+        return Talk(door, table, Rows(workspace), source, seconds, most, other)
     return Talk(door, table, Beside(table.database.parent), table.path.name, seconds, most)
+
+
+def _model(workspace: Workspace) -> Other | None:
+    """The model that the setting ask.model names, in its engine of tuneloop.toml."""
+    setting = workspace.settings.text("ask.model")
+    if not setting:
+        return None
+
+    async def ask(question: str, table: Table) -> Reading:
+        from tuneloop.answer import quality
+        from tuneloop.answer.book import read
+        from tuneloop.ask.by_model import tried
+        from tuneloop.gateway.engines import Engines
+
+        engines = Engines(workspace, None)
+        engines.follow(read(workspace.path / "tuneloop.toml"))
+        try:
+            judge = quality.named(setting, engines.stations)
+            assert judge is not None  # the setting is not empty
+            return await tried(judge, question, table)
+        finally:
+            await engines.close()
+
+    return lambda question, table: asyncio.run(ask(question, table))
 
 
 def show(door: Door, found: Reply) -> None:

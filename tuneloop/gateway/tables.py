@@ -17,11 +17,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field, StringConstraints
 
 from tuneloop.access.caller import Caller
+from tuneloop.answer import quality
 from tuneloop.ask import clicks, memory, uploads
+from tuneloop.ask.by_model import tried
 from tuneloop.ask.clicks import Rows
 from tuneloop.ask.facts import askable, warnings
 from tuneloop.ask.question import LONGEST
-from tuneloop.ask.reply import as_json, reply
+from tuneloop.ask.reply import Other, Reply, as_json, reply
 from tuneloop.ask.report import sentence, subject, sum_of_rows
 from tuneloop.errors import Refused
 from tuneloop.gateway.answers import answers
@@ -109,7 +111,13 @@ async def ask_table(request: Request, table: str, asked: QuestionRequest, caller
     """
     desk = _desk(request)
     await desk.limit("key:" + caller.key, desk.limit_key)
-    return await asyncio.to_thread(_answered, desk, table, asked, caller)
+    judge = quality.named(desk.workspace.settings.text("ask.model"), desk.engines.stations)
+    given = await asyncio.to_thread(_replied, desk, table, asked, caller)
+    if judge and given.state == "unknown":
+        with desk.tables.lease(table) as opened:  # open already; no thread waits for the model
+            found = await tried(judge, given.question, opened)
+        given = await asyncio.to_thread(_replied, desk, table, asked, caller, lambda _question, _table: found)
+    return await asyncio.to_thread(_noted, desk, table, asked, caller, given)
 
 
 @router.post("/tables/{table}/clicks", responses=READ)
@@ -189,12 +197,17 @@ def _profile(desk: Desk, identity: str, caller: Caller) -> dict[str, Any]:
     return dict(_finite(shown))
 
 
-def _answered(desk: Desk, identity: str, asked: QuestionRequest, caller: Caller) -> dict[str, Any]:
-    found = _find(desk, identity, caller)
+def _replied(desk: Desk, identity: str, asked: QuestionRequest, caller: Caller, other: Other | None = None) -> Reply:
+    _find(desk, identity, caller)
+    with desk.tables.lease(identity) as table:
+        known = Rows(desk.workspace, caller.tenant).known(memory.mark(table.profile))
+        return reply(table, asked.question, known, other=other, most=asked.most)
+
+
+def _noted(desk: Desk, identity: str, asked: QuestionRequest, caller: Caller, given: Reply) -> dict[str, Any]:
     shelf = Rows(desk.workspace, caller.tenant)
     with desk.tables.lease(identity) as table:
-        given = reply(table, asked.question, shelf.known(memory.mark(table.profile)), most=asked.most)
-        kept = clicks.noted(shelf, table, found.id, given, user=asked.user or caller.user)
+        kept = clicks.noted(shelf, table, identity, given, user=asked.user or caller.user)
     return {"id": kept.id, **_finite(as_json(given))}
 
 
