@@ -119,7 +119,7 @@ BOMBS = (
     "WITH RECURSIVE r(s) AS (SELECT 'x' UNION ALL SELECT s || s FROM r) SELECT max(length(s)) FROM r",
     "SELECT * FROM t a, t b ORDER BY a.n * b.n, a.s || b.s LIMIT 5 OFFSET 90000000",
     "SELECT n, sum(n) OVER (ORDER BY n ROWS 99999 PRECEDING), array_agg(s) OVER (ORDER BY n) FROM t",
-    "SELECT regexp_replace(repeat('a', 100000000), '(a|aa)+$', 'b')",
+    "SELECT regexp_replace(repeat('a', 1000000000), '(a|aa)+$', 'b')",
     "SELECT histogram(a.s || b.n::VARCHAR) FROM t a, t b",
     "SELECT factorial(33), list_sort(list_transform(range(300000000), lambda x: hash(x)))[1]",
 )

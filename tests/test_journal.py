@@ -202,7 +202,7 @@ def killed_writers(folder: Path, url: str, kills: int) -> tuple[int, int]:
                 writer.stdout.readline()
                 time.sleep(0.002 * (kill % 7))
                 writer.send_signal(signal.SIGKILL)
-                acknowledged += 1 + len(writer.stdout.read().rstrip().split("\n"))
+                acknowledged += 1 + writer.stdout.read().count("\n")
             if kill % 3 == 2:
                 drainer.kill()
                 drainer.wait()

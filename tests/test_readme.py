@@ -66,7 +66,8 @@ def _wrong_value(command: click.Command, values: dict[str, object], context: cli
     for parameter in command.params:
         value = values.get(str(parameter.name))
         placeholder = isinstance(value, str) and (value.isupper() or "{" in value)
-        if value is None or placeholder or isinstance(parameter.type, click.Path):
+        left_out = value is None or not isinstance(value, str | int | float | tuple | list)  # click marks some so
+        if left_out or placeholder or isinstance(parameter.type, click.Path):
             continue
         try:
             parameter.type_cast_value(context, value)

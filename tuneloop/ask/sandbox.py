@@ -75,6 +75,9 @@ class Sandbox:
                 late = child.poll() is None
                 self._end()
                 raise _stopped(seconds) if late else _died()
+            if answer.get("kind") == OutOfResources.__name__:
+                # What the query took of its address space stays taken: honest questions after it were refused.
+                self._end()
         if "kind" in answer:
             raise getattr(errors, answer["kind"])(answer["message"], fix=answer["fix"])
         return answer

@@ -11,12 +11,23 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, or_, select, update
+from sqlalchemy import Connection, Table, and_, delete, or_, select, update
 
 from tuneloop.collect.names import Forms
 from tuneloop.collect.privacy import remove_names
+from tuneloop.db.photo_tables import new_products, photo_feedback
+from tuneloop.db.question_tables import table_answers, table_questions
 from tuneloop.db.tables import calls, feedback, outcomes, replies
 
+# Where people said something, and in which columns. Users of photo search are names like "tg:12", no person's own:
+# `photo_people.forget` removes their rows.
+SAID = {
+    feedback: ("value", "user"),
+    photo_feedback: ("text",),
+    new_products: ("name", "category"),
+    table_answers: ("question", "sentence", "sql", "user"),
+    table_questions: ("question", "sql", "shape", "user"),
+}
 WORDS = ("request", "answer", "error", "tags")  # columns of `calls` with what people and models said
 
 
@@ -28,7 +39,8 @@ def mask_rows(rows: Connection, sender: str, names: Forms) -> int:
     them is deleted: a stream has names cut in pieces. Its key makes a new call when it is sent again.
     """
     masked = _mask_calls(rows, sender, names)
-    return len(masked) + _mask_feedback(rows, sender, names) + _drop_replies(rows, masked, names) + _drop(rows, sender)
+    said = sum(_mask_words(rows, table, columns, sender, names) for table, columns in SAID.items())
+    return len(masked) + said + _drop_replies(rows, masked, names) + _drop(rows, sender)
 
 
 def masked(value: Any, names: Forms) -> tuple[Any, int]:
@@ -76,15 +88,18 @@ def _mask_calls(rows: Connection, sender: str, names: Forms) -> set[str]:
     return set(changes)
 
 
-def _mask_feedback(rows: Connection, sender: str, names: Forms) -> int:
-    changes: dict[str, dict[str, Any]] = {}
-    for row in rows.execute(select(feedback.c.id, feedback.c.value, feedback.c.user)):
-        (value, hits), (user, theirs) = masked(row.value, names), _user(row.user, sender, names)
-        if hits or theirs:
-            changes[row.id] = {"value": value, "user": user}
-    for identity, values in changes.items():
-        rows.execute(update(feedback).where(feedback.c.id == identity).values(values))
-    return len(changes)
+def _mask_words(rows: Connection, table: Table, columns: tuple[str, ...], sender: str, names: Forms) -> int:
+    """In these columns of every row; how many rows were changed."""
+    key = list(table.primary_key)
+    changed = 0
+    for row in rows.execute(select(*key, *(table.c[name] for name in columns))).all():
+        told = {name: row._mapping[name] for name in columns}
+        pairs = {n: _user(v, sender, names) if n == "user" else masked(v, names) for n, v in told.items()}
+        if any(hits for _cleaned, hits in pairs.values()):
+            this = and_(*(column == row._mapping[column.name] for column in key))
+            rows.execute(update(table).where(this).values({n: cleaned for n, (cleaned, _hits) in pairs.items()}))
+            changed += 1
+    return changed
 
 
 def _drop_replies(rows: Connection, masked_calls: set[str], names: Forms) -> int:
