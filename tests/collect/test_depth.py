@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tuneloop.collect.depth import Guard
@@ -29,6 +29,7 @@ def depth_of(value: Any) -> int:
     return 0
 
 
+@example(tree=[{}], size=4, limit=1)
 @given(tree=TREE, size=st.integers(1, 9), limit=st.integers(0, 6))
 def test_guard_agrees_with_a_parser(tree: Any, size: int, limit: int) -> None:
     raw = json.dumps(tree).encode()
