@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -10,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, insert
 
 from tests.gateway.live import running, until
 from tests.gateway.test_exchange import ASK, ECHO, gateway, task
@@ -61,6 +64,22 @@ def test_sums_percentiles_shares_and_votes(workspace: Workspace) -> None:
     )
     with pytest.raises(BadInput):
         statistics.by(workspace, "request")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(users=st.lists(st.lists(st.integers(0, 20), min_size=1, max_size=60), min_size=1, max_size=5))
+def test_percentiles_of_every_user_are_the_value_at_the_rank(workspace: Workspace, users: list[list[int]]) -> None:
+    known = dict.fromkeys(("version", "answer", "model", "task", "variant"), "") | {"status": "ok", "request": {}}
+    known |= {"tokens_in": 0, "tokens_out": 0, "time": time.time()}
+    with workspace.db.write() as rows:
+        rows.execute(delete(calls))
+        for user, latencies in enumerate(users):
+            one = [{"id": f"{user}-{n}", "latency_ms": float(took)} for n, took in enumerate(latencies)]
+            rows.execute(insert(calls), [known | row | {"user": f"u{user}"} for row in one])
+    found = {row["user"]: row["latency_ms"] for row in statistics.by(workspace, "user")}
+    for user, latencies in enumerate(users):
+        for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+            assert found[f"u{user}"][name] == sorted(latencies)[math.ceil(len(latencies) * share) - 1]
 
 
 def test_old_calls_go_with_what_was_said_of_them(workspace: Workspace) -> None:

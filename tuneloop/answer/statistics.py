@@ -5,11 +5,10 @@ Percentiles are exact: the value at a rank is found by the database, so that a m
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, String, cast, delete, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, String, cast, delete, func, or_, select
 
 from tuneloop.db.tables import calls, feedback, scores
 from tuneloop.errors import BadInput
@@ -20,6 +19,7 @@ from tuneloop.workspace import Workspace
 DAY = 86_400.0
 GROUPS = ("model", "task", "variant", "engine", "user", "day")
 BATCH = 5000
+PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
 
 
 def by(
@@ -47,11 +47,11 @@ def by(
             found[value]["error_kinds"][code] = n
         for (value, thumb), n in _votes(rows, key, mine):
             found[value]["satisfaction"][thumb] = n
-        for value, row in found.items():
-            row[group] = value
-            row["latency_ms"] |= _percentiles(rows, [*mine, key == value, calls.c.status == "ok"])
+        for value, latency in _percentiles(rows, key, [*mine, calls.c.status == "ok"]).items():
+            found[value]["latency_ms"] |= latency
     total = sum(row["requests"] for row in found.values()) or 1
-    for row in found.values():
+    for value, row in found.items():
+        row[group] = value
         row["share"] = row["requests"] / total
         up, votes = row["satisfaction"].pop("up", 0), sum(row["satisfaction"].values())
         votes += up
@@ -114,7 +114,7 @@ def _counted(rows: Connection, key: ColumnElement[Any], mine: list[Any]) -> dict
             "requests": n, "success": ok, "errors": n - ok, "error_kinds": {}, "cached": cached,
             "tokens_in": int(asked),
             "tokens_out": int(said), "cost": float(cost), "quality": None if quality is None else float(quality),
-            "latency_ms": {"mean": float(mean)}, "satisfaction": {},
+            "latency_ms": {"mean": float(mean), **dict.fromkeys(PERCENTILES)}, "satisfaction": {},
         }
         for value, n, ok, cached, asked, said, cost, quality, mean in rows.execute(figures)
     }  # fmt: skip
@@ -135,14 +135,24 @@ def _votes(rows: Connection, key: Any, mine: list[Any]) -> list[tuple[tuple[str,
     return [((value, thumb), n) for value, thumb, n in rows.execute(chosen)]
 
 
-def _percentiles(rows: Connection, where: list[Any]) -> dict[str, float | None]:
-    """The nearest-rank percentiles of the latency."""
-    n = int(rows.execute(select(func.count()).where(*where)).scalar() or 0)
-    found: dict[str, float | None] = {}
-    for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-        ranked = select(calls.c.latency_ms).where(*where).order_by(calls.c.latency_ms)
-        value = rows.execute(ranked.offset(max(0, math.ceil(n * share) - 1)).limit(1)).scalar() if n else None
-        found[name] = None if value is None else float(value)
+def _percentiles(rows: Connection, key: ColumnElement[Any], where: list[Any]) -> dict[str, dict[str, float]]:
+    """The nearest-rank percentiles of the latency of every group, in one pass: 500 groups took as many scans before."""
+    ranked = (
+        select(
+            key.label("value"),
+            calls.c.latency_ms,
+            func.row_number().over(order_by=calls.c.latency_ms, partition_by=key).label("rank"),
+            func.count().over(partition_by=key).label("n"),
+        )
+        .where(*where)
+        .subquery()
+    )
+    found: dict[str, dict[str, float]] = {}
+    at = {name: (ranked.c.n * percent + 99) // 100 for name, percent in PERCENTILES.items()}
+    chosen = select(ranked).where(or_(*(ranked.c.rank == rank for rank in at.values())))
+    for value, latency, rank, n in rows.execute(chosen):
+        row = found.setdefault(value, {})
+        row |= {name: float(latency) for name, percent in PERCENTILES.items() if rank == (n * percent + 99) // 100}
     return found
 
 
