@@ -25,19 +25,55 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import msgspec
+
 if TYPE_CHECKING:
     from tuneloop.workspace import Workspace
 
 SEGMENT = 16 << 20  # bytes after which a new file is begun
 BATCH = 1000  # rows of one transaction: it holds the database for about 10 ms
 PIECE = 1 << 20  # bytes read at once, more when a single line is longer: the draining process stays small
-COLUMNS = (
-    "id", "time", "version", "status", "request", "answer", "latency_ms", "tokens_in", "tokens_out", "user", "error",
-    "tenant", "key", "kind", "task", "variant", "engine", "model", "reason", "propensity", "experiment", "arm",
-    "cached", "attempts", "first_ms", "quality", "cost", "code", "tags", "parent",
-)  # fmt: skip
-
 log = logging.getLogger("tuneloop.journal")
+
+
+class Row(msgspec.Struct):
+    """A call: its fields are the columns of the table `calls`; `request` is the client's JSON, untouched."""
+
+    id: str
+    time: float
+    kind: str
+    request: msgspec.Raw
+    version: str = ""
+    status: str = "cancelled"
+    answer: str = ""
+    latency_ms: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    user: str = ""
+    error: str = ""
+    tenant: str = ""
+    key: str = ""
+    task: str = ""
+    variant: str = ""
+    engine: str = ""
+    model: str = ""
+    reason: str = ""
+    propensity: float = 1.0
+    experiment: str = ""
+    arm: str = ""
+    cached: bool = False
+    attempts: int = 0
+    first_ms: float | None = None
+    quality: float | None = None
+    cost: float = 0.0
+    code: str = ""
+    tags: dict[str, str] | None = None
+    parent: str = ""
+
+
+COLUMNS = Row.__struct_fields__
+_REQUEST, _TAGS = COLUMNS.index("request"), COLUMNS.index("tags")
+_decode = msgspec.json.Decoder(Row).decode
 
 
 class Journal:
@@ -178,18 +214,17 @@ def _offset(path: Path) -> int:
         return 0
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
+def _row(line: bytes) -> Row | None:
     if not line:  # blanked: it was inserted before
         return None
     try:
-        row = json.loads(line)
-        return {name: row.get(name) for name in COLUMNS}
-    except ValueError as problem:
+        return _decode(line)
+    except msgspec.DecodeError as problem:
         log.error("a line of the journal cannot be read: %s", problem)
         return None
 
 
-def _insert(url: str, rows: list[dict[str, Any]]) -> None:
+def _insert(url: str, rows: list[Row]) -> None:
     if url.startswith("sqlite:///"):
         _insert_sqlite(url.removeprefix("sqlite:///"), rows)
         return
@@ -199,25 +234,32 @@ def _insert(url: str, rows: list[dict[str, Any]]) -> None:
     from tuneloop.db.tables import calls
 
     database = _OPEN.get(url) or _OPEN.setdefault(url, open_database(url))
+    values = [msgspec.structs.asdict(row) | {"request": json.loads(bytes(row.request))} for row in rows]
     with database.write() as connection:
-        connection.execute(insert(calls).on_conflict_do_nothing(), rows)
+        connection.execute(insert(calls).on_conflict_do_nothing(), values)
 
 
 _OPEN: dict[str, Any] = {}  # one connection pool per URL: a process drains one or two
 
 
-def _insert_sqlite(path: str, rows: list[dict[str, Any]]) -> None:
+def _insert_sqlite(path: str, rows: list[Row]) -> None:
     # The standard library's own driver: SQLAlchemy would cost 40 MB in the draining process and half its speed.
-    for row in rows:
-        for name in ("request", "tags"):
-            row[name] = None if row[name] is None else json.dumps(row[name], ensure_ascii=False)
     names = ", ".join(f'"{name}"' for name in COLUMNS)
-    values = ", ".join(f":{name}" for name in COLUMNS)
+    values = ", ".join("?" * len(COLUMNS))
     with closing(sqlite3.connect(path, timeout=30.0, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(f"INSERT OR IGNORE INTO calls ({names}) VALUES ({values})", rows)
+        told = map(_cells, rows)
+        connection.executemany(f"INSERT OR IGNORE INTO calls ({names}) VALUES ({values})", told)
         connection.execute("COMMIT")
+
+
+def _cells(row: Row) -> list[Any]:
+    """JSON goes in as it was written: parsed and written again, it was half of the 29 us that a row took."""
+    cells = list(msgspec.structs.astuple(row))
+    cells[_REQUEST] = bytes(row.request).decode()
+    cells[_TAGS] = None if row.tags is None else json.dumps(row.tags, ensure_ascii=False)
+    return cells
 
 
 def main(folder: Path, url: str, parent: int, *, every: float = 0.5) -> None:

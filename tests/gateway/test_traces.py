@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from tests.gateway.live import until
 from tests.gateway.test_exchange import ASK, ECHO, engine, gateway, task
-from tuneloop.gateway.rows import Row
 from tuneloop.gateway.traces import QUEUE, Traced, Untraced, _context, spans
+from tuneloop.journal import Row
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

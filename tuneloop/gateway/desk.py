@@ -39,10 +39,10 @@ from tuneloop.gateway.failures import Failure
 from tuneloop.gateway.origin import Origin
 from tuneloop.gateway.quality import judge_new
 from tuneloop.gateway.reading import Asked
-from tuneloop.gateway.rows import Row
 from tuneloop.gateway.tally import Tally
 from tuneloop.gateway.traces import spans
 from tuneloop.gateway.wire import Client
+from tuneloop.journal import Row
 from tuneloop.search.library import Library
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
@@ -110,10 +110,11 @@ class Desk:
     # --- called for every request: plain functions over dictionaries
 
     def new_id(self, prefix: str) -> str:
+        """Milliseconds since 1970, then 80 random bits, as in RFC 9562: without order a row takes a third longer."""
         if not self._random:  # 256 at once: asking the system for each takes 2 us
-            block = secrets.token_hex(16 * 256)
-            self._random = [block[start : start + 32] for start in range(0, len(block), 32)]
-        return prefix + self._random.pop()
+            block = secrets.token_hex(10 * 256)
+            self._random = [block[start : start + 20] for start in range(0, len(block), 20)]
+        return f"{prefix}{int(time.time() * 1000):012x}{self._random.pop()}"
 
     async def limit(self, scope: str, limit: str) -> None:
         """Raises TooMany with the seconds to wait."""

@@ -27,9 +27,9 @@ from tuneloop.gateway.failures import Failure, explained, of_engine
 from tuneloop.gateway.once import Once
 from tuneloop.gateway.reading import Asked
 from tuneloop.gateway.relay import Relay
-from tuneloop.gateway.rows import Row
 from tuneloop.gateway.strict import strict_body
 from tuneloop.gateway.wire import Client
+from tuneloop.journal import Row
 from tuneloop.texts import _
 
 log = logging.getLogger("tuneloop.gateway")

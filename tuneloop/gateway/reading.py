@@ -12,7 +12,7 @@ import msgspec
 
 from tuneloop.errors import EngineError
 from tuneloop.gateway.failures import Failure
-from tuneloop.gateway.rows import Row
+from tuneloop.journal import Row
 from tuneloop.texts import _
 
 Raw = msgspec.Raw

@@ -30,7 +30,7 @@ from tuneloop.gateway.failures import Failure, of_engine
 from tuneloop.gateway.guard import needs
 from tuneloop.gateway.reading import Asked
 from tuneloop.gateway.requests import Checked, Name
-from tuneloop.gateway.rows import Row
+from tuneloop.journal import Row
 from tuneloop.loop import replay as verb
 from tuneloop.records import Call, Task
 from tuneloop.texts import _

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from tuneloop import __version__
 from tuneloop.errors import Missing
-from tuneloop.gateway.rows import Row
+from tuneloop.journal import Row
 from tuneloop.texts import _
 
 QUEUE = 4096  # rows of one second that are kept; more are counted as lost
