@@ -197,6 +197,10 @@ def record(
 
 def look(workspace: Workspace, experiment: Experiment) -> ExperimentVerdict:
     """What it shows now; kept in its row. May be called as often as anybody likes."""
+    # Here, though verdicts of nothing need none of it: a server looks first before it listens, and later the import
+    # would stop every request for 0.25 s.
+    import scipy.special  # noqa: F401
+
     units, sums, values = measured(workspace, experiment)
     design = Design(
         {arm.name: arm.share for arm in experiment.arms},
