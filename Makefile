@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test lint format soak bench peers docs texts clean
+.PHONY: demo test lint format soak bench peers docs texts lock clean
 
 demo: $(STAMP)
 	$(BIN)/tuneloop demo $(ARGS)
@@ -38,6 +38,9 @@ docs: $(STAMP)
 
 texts: $(STAMP)
 	$(BIN)/python tuneloop/locale/update.py
+
+lock: $(STAMP)
+	$(BIN)/python deploy/lock.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
