@@ -33,7 +33,7 @@ def pins() -> list[tuple[str, str]]:
 
 
 def files(name: str) -> list[tuple[str, str]]:
-    """(file, its SHA-256) of a project, as PyPI's simple pages have them (PEP 503). Raises OSError without a network."""
+    """(file, its SHA-256) of a project, from PyPI (PEP 503). Raises OSError without a network."""
     with urllib.request.urlopen(f"https://pypi.org/simple/{canonicalize_name(name)}/", timeout=60) as reply:
         page = reply.read().decode()
     return [(file, digest) for digest, file in re.findall(r'#sha256=([0-9a-f]{64})"[^>]*>([^<]+)</a>', page)]
