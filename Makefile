@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/tuneloop demo $(ARGS)
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not soak" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not soak" $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -16,6 +16,20 @@ import tuneloop
 from tuneloop import texts
 from tuneloop.workspace import Workspace, open_workspace
 
+SLOW = (
+    "cli/test_demo.py",
+    "tune/test_lora.py",
+    "loop/test_judging.py",
+    "gateway/test_soak.py",
+    "db/test_migrations.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of a few long tests first: two workers share the files, and one of 87 s at the end has nobody beside it."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(SLOW))
+
+
 PACKAGE = Path(tuneloop.__file__).parent
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
