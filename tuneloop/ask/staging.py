@@ -13,9 +13,11 @@ from typing import Any
 
 from tuneloop.ask.columns import literal
 from tuneloop.ask.dialect import Dialect, Header, cleaned, dialect, header
+from tuneloop.ask.pace import ROWS
 from tuneloop.ask.reading import LONGEST_ROW, Count, open_lines, records, rows
 from tuneloop.ask.report import Finding
 from tuneloop.ask.sniff import Encoding, encoding_of, pieces
+from tuneloop.child import tell
 from tuneloop.errors import BadInput
 from tuneloop.texts import _
 
@@ -117,8 +119,11 @@ def fast(source: Text) -> Staged | None:
 
 def clean_copy(found: Iterable[Sequence[str]], width: int, scratch: Path) -> str:
     """Write rows as plain CSV and return the relation that reads them."""
+    done = 0
     with scratch.open("w", encoding="utf-8", newline="") as file:
         for batch in _batches(found, 2_000):
+            done += len(batch)
+            tell(ROWS, done, None)
             file.write("".join(['"' + '","'.join([c.replace('"', '""') for c in row]) + '"\n' for row in batch]))
     return _read_csv(scratch, width, Dialect(), 0)
 

@@ -13,7 +13,8 @@ import click
 from rich.markup import escape
 
 from tuneloop.ask.chart import chart
-from tuneloop.ask.table import Table, open_table
+from tuneloop.ask.table import Table
+from tuneloop.cli.ask_load import opened
 from tuneloop.cli.ask_talk import draw, show_profile, show_rows, talk
 from tuneloop.cli.show import Door
 from tuneloop.texts import _, n_
@@ -79,7 +80,7 @@ def ask(
         raise click.UsageError(_("give one of: a question, --right, --wrong, --sql, --report, --profile"))
     asked["separator"] = "\t" if separator == "tab" else separator
     asked["kinds"] = dict.fromkeys(as_text, "text") or None
-    table = open_table(_path(file), cache=cache, **asked)
+    table = opened(door, _path(file), cache=cache, **asked)
     code = 0
     try:
         if sql is not None:
