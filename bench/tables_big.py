@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.frame import ROOT
-from bench.tables import ask, row_tails
+from bench.tables import QUESTIONS, ask, row_tails
 from tuneloop.ask.table import open_table
 
 GB = 10**9
@@ -44,6 +44,11 @@ connection.execute("SET preserve_insertion_order = " + sys.argv[3])
 connection.execute("CREATE TABLE t AS SELECT * FROM read_csv(?)", [sys.argv[1]])
 print(f"{connection.execute('SELECT count(*) FROM t').fetchone()[0]:,} loaded, order kept: {sys.argv[3]}", end="")
 """
+# As the reader of questions writes them for long tables: a query has 512 MB, in which no median of all of them fits.
+ESTIMATED = [
+    q.replace("median(earned)", "approx_quantile(earned, 0.5)").replace("quantile_cont", "approx_quantile")
+    for q in QUESTIONS
+]
 PANDAS = """
 import sys
 import pandas
@@ -138,7 +143,7 @@ def run() -> None:
         made = next((folder / "cache").glob("*.duckdb"))
         print(f"            kept as {made.stat().st_size / GB:.2f} GB; load average {os.getloadavg()[0]:.1f}")
         table = open_table(source, cache=folder / "cache")
-        median, high = ask(table, rounds=3)
+        median, high = ask(table, 3, ESTIMATED)
         table.close()
         print(f"answers     median {median:.2f} s, 95 % within {high:.2f} s")
         _others(folder, source)
