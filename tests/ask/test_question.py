@@ -153,7 +153,6 @@ def test_every_query_is_one_select(words: list[str]) -> None:
 def test_medians_of_long_tables_are_estimated() -> None:
     columns = tuple(replace(c, rows=50_000_000, distinct=min(c.distinct, 40_000_000)) for c in SHOP.columns)
     long = replace(SHOP, rows=50_000_000, columns=columns)
-    number = next(c.name for c in SHOP.columns if c.kind == "number")
-    exact, found = read(f"median {number}", SHOP), read(f"median {number}", long)
+    exact, found = read("median price", SHOP), read("median price", long)
     assert exact.sql and "median(" in exact.sql and "estimate" not in exact.why
     assert found.sql and "approx_quantile(" in found.sql and "estimate" in found.why

@@ -29,7 +29,7 @@ from tuneloop.errors import BadInput, Missing, MissingExtra
 from tuneloop.progress import Progress, silent
 from tuneloop.texts import _
 
-FORM = 1  # of what is kept; a newer tuneloop that keeps something else loads the source again
+FORM = 2  # of what is kept; a newer tuneloop that keeps something else loads the source again
 ENDS = 64 << 10  # bytes of the source's head and tail that its fingerprint covers
 OVERRIDES = ("encoding", "separator", "quote", "decimal", "header", "dates", "sheet", "table", "kinds")
 MEMORY = 3 << 30  # address space of the loading child; what it really uses is bounded by ingest.MEMORY
@@ -66,8 +66,8 @@ def open_table(path: Path, *, cache: Path | None = None, watch: Progress = silen
     """Open a file (CSV, TSV, Excel, Parquet, JSON lines, SQLite) or a folder of such as a table.
 
     cache: folder for the columnar file; None: ".tuneloop" beside the source, or the user's cache where that cannot be
-    written. overrides: encoding, separator, quote, decimal ("," or "."), header (its row, 0 for none), dates ("day" or
-    "month" first), sheet, table, kinds ({column: "text"}).
+    written. overrides: encoding, separator, quote, decimal ("," or "."), header (its row, "3-4" for two, 0 for none),
+    dates ("day" or "month" first), sheet, table, kinds ({column: "text"}).
     watch: hears the stages of a load (ask/pace.py). A load that was stopped, in whatever way, starts from the front.
     Raises Missing when there is no such file, BadInput when it is no table, MissingExtra without DuckDB.
     """

@@ -50,7 +50,7 @@ from tuneloop.texts import _, n_
 @click.option("--separator", help=_("What separates cells; 'tab' for a tab."))
 @click.option("--quote", help=_("What cells are quoted with; '' for nothing."))
 @click.option("--decimal", type=click.Choice([",", "."]), help=_("Decimal mark."))
-@click.option("--header", type=click.IntRange(0, 100), help=_("Row of the header; 0: there is none."))
+@click.option("--header", metavar="ROW", help=_("Row of the header; 3-4: its two rows; 0: there is none."))
 @click.option("--dates", type=click.Choice(["day", "month"]), help=_("What comes first in dates like 03/04/2021."))
 @click.option("--sheet", help=_("Sheet of an Excel file."))
 @click.option("--table", help=_("Table of a SQLite file."))
