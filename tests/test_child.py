@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from tuneloop import texts
-from tuneloop.child import run_limited
+from tuneloop.child import run_limited, tell
 from tuneloop.errors import BadInput, Hostile, NotAnExport
 
 # The child imports this module by its name and calls these.
@@ -110,3 +112,38 @@ def test_child_speaks_the_callers_language() -> None:
 def test_hostile_is_bad_input() -> None:
     with pytest.raises(BadInput):
         run_limited(leave)
+
+
+def work(steps: int) -> int:
+    for n in range(steps):
+        tell("work", n, steps)
+    return steps
+
+
+def test_a_child_tells_how_far_it_is() -> None:
+    heard: list[tuple[str, float, float | None]] = []
+    assert run_limited(work, 3, watch=lambda *told: heard.append(told)) == 3
+    assert heard == [("work", 0.0, 3.0), ("work", 1.0, 3.0), ("work", 2.0, 3.0)]
+    assert run_limited(work, 3) == 3
+
+
+def test_a_child_ends_when_nobody_watches_any_more(tmp_path: Path) -> None:
+    code = "from tests.test_child import *; run_limited(endless, Path(sys.argv[1]), watch=print, seconds=60)"
+    root = Path(__file__).parents[1]
+    with subprocess.Popen([sys.executable, "-c", "import sys\n" + code, str(tmp_path / "pid")], cwd=root) as parent:
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.05)
+        parent.kill()
+    child = int((tmp_path / "pid").read_text())
+    for _attempt in range(100):
+        if not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the child goes on")
+
+
+def endless(path: Path) -> None:
+    path.write_text(str(os.getpid()))
+    while True:
+        tell("endless", 0, None)
+        time.sleep(0.05)

@@ -13,24 +13,33 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tuneloop import errors, texts
 from tuneloop.errors import Hostile, TuneloopError
+from tuneloop.progress import Progress
 from tuneloop.texts import _
 
 Result = TypeVar("Result")
 
 
 def run_limited(
-    function: Callable[..., Result], *arguments: Any, seconds: float = 30.0, memory: int = 1 << 30, what: str = ""
+    function: Callable[..., Result],
+    *arguments: Any,
+    seconds: float = 30.0,
+    memory: int = 1 << 30,
+    what: str = "",
+    watch: Progress | None = None,
 ) -> Result:
     """Call a module-level function in a fresh interpreter; return what it returns.
 
     Arguments may be JSON values and paths, the result a JSON value (tuples come back as lists). seconds: wall-clock
-    limit, then SIGKILL; memory: address space in bytes above what the child starts with.
+    limit, then SIGKILL; memory: address space in bytes above what the child starts with. watch: gets what the
+    function says with `tell`, in a thread of its own.
     Raises Hostile when a limit was hit or the child died, and whatever TuneloopError the function raised.
     """
     order = {
@@ -40,14 +49,18 @@ def run_limited(
         "seconds": int(seconds) + 1,
         "language": texts.language(),
     }
-    with subprocess.Popen(
-        [sys.executable, "-m", "tuneloop.child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-    ) as process:
+    with (
+        _listening(watch, order) as pipe,
+        subprocess.Popen(
+            [sys.executable, "-m", "tuneloop.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=pipe,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        ) as process,
+    ):
         try:
             said, _errors = process.communicate(json.dumps(order).encode(), timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -65,12 +78,50 @@ def run_limited(
     raise _refusal(what, answer["message"])
 
 
+@contextmanager
+def _listening(watch: Progress | None, order: dict[str, Any]) -> Iterator[tuple[int, ...]]:
+    """The end of a pipe that the child writes on, its number in the order; a thread calls `watch` for each line."""
+    if watch is None:
+        yield ()
+        return
+    ours, theirs = os.pipe()
+
+    def listen() -> None:
+        with os.fdopen(ours, encoding="utf-8") as lines:
+            for line in lines:
+                stage, done, total = json.loads(line)
+                watch(str(stage), float(done), None if total is None else float(total))
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        order["watched"] = theirs
+        yield (theirs,)
+    finally:
+        os.close(theirs)
+        listener.join()
+
+
+_told: list[int] = []  # in the child: where `tell` writes, when somebody watches
+
+
+def tell(stage: str, done: float, total: float | None) -> None:
+    """In the child: say how far the work is. Ends the process when nobody is there to watch any more."""
+    for pipe in _told:
+        try:
+            os.write(pipe, json.dumps([stage, done, total]).encode() + b"\n")
+        except BrokenPipeError:
+            os._exit(1)
+
+
 def _work() -> None:
     """In the child: do the order that came on stdin. What the function prints must not mix with the answer."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     order = json.load(sys.stdin)
     texts.use(order["language"])
+    if "watched" in order:
+        _told.append(order["watched"])
     module, name = order["function"].split(":")
     function = getattr(importlib.import_module(module), name)
     arguments = [Path(a["path"]) if "path" in a else a["value"] for a in order["arguments"]]
@@ -103,4 +154,5 @@ def _refusal(what: str, reason: str) -> Hostile:
 
 
 if __name__ == "__main__":
-    _work()
+    # As the module others import, not as a second one: `tell` finds where to write.
+    importlib.import_module("tuneloop.child")._work()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tuneloop.ask.dialect import cleaned, dialect, header, parsed, unwrapped
+from tuneloop.ask.dialect import dialect, parsed, unwrapped
+from tuneloop.ask.headers import cleaned, header
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
@@ -55,34 +56,34 @@ BODY = [["Omsk", "10", "2024-01-05"], ["Tver", "12", "2024-02-05"], ["Perm", "7"
 
 def test_a_header_above_numbers() -> None:
     found = header([["city", "sold", "day"], *BODY])
-    assert (found.names, found.above, found.present, found.why) == (("city", "sold", "day"), 0, True, "kinds")
+    assert (found.names, found.above, found.rows, found.why) == (("city", "sold", "day"), 0, 1, "kinds")
 
 
 @pytest.mark.parametrize("titles", [1, 2, 3, 4])
 def test_titles_above_the_header(titles: int) -> None:
     found = header([*[["Report of the year", "", ""]] * titles, ["city", "sold", "day"], *BODY])
-    assert (found.names[0], found.above, found.present) == ("city", titles, True)
+    assert (found.names[0], found.above, found.rows) == ("city", titles, 1)
 
 
 def test_a_missing_header() -> None:
     found = header(BODY)
-    assert (found.names, found.present) == (("column 1", "column 2", "column 3"), False)
+    assert (found.names, found.rows) == (("column 1", "column 2", "column 3"), 0)
 
 
 def test_years_as_names() -> None:
     rows = [["region", "2019", "2020", "2021"], ["north", "5", "6", "7"], ["south", "8", "9", "10"]]
-    assert (header(rows).why, header(rows).present) == ("years", True)
+    assert (header(rows).why, header(rows).rows) == ("years", 1)
 
 
 def test_texts_above_texts() -> None:
-    assert header([["name", "city"], ["Ann", "Omsk"], ["Bob", "Tver"]]).present
-    assert not header([["Ann", "Omsk"], ["Bob", "Tver"], ["Eve", "Omsk"], ["Cid", "Omsk"]]).present
+    assert header([["name", "city"], ["Ann", "Omsk"], ["Bob", "Tver"]]).rows
+    assert not header([["Ann", "Omsk"], ["Bob", "Tver"], ["Eve", "Omsk"], ["Cid", "Omsk"]]).rows
 
 
 def test_the_asked_row_is_taken() -> None:
     rows = [["x", "y"], ["a", "b"], ["1", "2"]]
-    assert header(rows, 2).names == ("a", "b")
-    assert not header(rows, 0).present
+    assert header(rows, "2").names == ("a", "b")
+    assert not header(rows, "0").rows
 
 
 def test_names_are_made_usable() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,11 @@ WORDS = tuple(
 def test_every_query_is_one_select(words: list[str]) -> None:
     sql = read(" ".join(words), SHOP).sql
     assert sql is None or (sql.startswith("SELECT ") and ";" not in sql)
+
+
+def test_medians_of_long_tables_are_estimated() -> None:
+    columns = tuple(replace(c, rows=50_000_000, distinct=min(c.distinct, 40_000_000)) for c in SHOP.columns)
+    long = replace(SHOP, rows=50_000_000, columns=columns)
+    exact, found = read("median price", SHOP), read("median price", long)
+    assert exact.sql and "median(" in exact.sql and "estimate" not in exact.why
+    assert found.sql and "approx_quantile(" in found.sql and "estimate" in found.why

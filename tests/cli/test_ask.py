@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -193,3 +194,49 @@ def test_the_menu_on_a_real_terminal(source: Path) -> None:
         child.kill()
         child.wait()
         os.close(ours)
+
+
+def test_loading_is_shown_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    """On a terminal: a bar with bytes, rows and the time left; the same command afterwards loads it."""
+    path = tmp_path / "large.csv"
+    line = "".join(f"{n},2024-01-0{n % 9 + 1},word {n % 70},{n / 8}\n" for n in range(1, 5000))
+    path.write_text("id,day,name,price\n" + 'x,,"a\n' + "".join([line] * 80))  # a row that only the exact reader takes
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "tuneloop", "ask", path.name, "how many rows"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "140"}
+    child = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=tmp_path, env=environment, start_new_session=True
+    )
+    os.close(theirs)
+    seen, deadline = "", time.monotonic() + 60
+    try:
+        while "reading" not in seen or " rows" not in seen:
+            assert time.monotonic() < deadline and child.poll() is None, seen
+            if select.select([ours], [], [], 0.2)[0]:
+                seen += os.read(ours, 65536).decode("utf-8", "replace")
+        assert " GB" in seen and "0:00:" in seen
+        os.killpg(child.pid, signal.SIGINT)  # what a terminal does
+        while "nothing half-made is left" not in seen:
+            assert time.monotonic() < deadline, seen
+            seen += os.read(ours, 65536).decode("utf-8", "replace")
+        assert child.wait(20) == 130
+    finally:
+        child.kill()
+        child.wait()
+        os.close(ours)
+    assert [p.suffix for p in (tmp_path / ".tuneloop").iterdir()] == [".lock"]
+    again = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(again.stdout)["rows"] == [[80 * 4999 + 1]]
+    assert [p for p in (tmp_path / ".tuneloop").iterdir() if p.name.startswith(".")] == []
+
+
+def test_what_a_killed_load_left_is_swept_by_the_next(tmp_path: Path, source: Path) -> None:
+    open_table(source).close()
+    kept = next((tmp_path / ".tuneloop").glob("*.duckdb"))
+    mark = kept.name.removesuffix(".duckdb").rpartition(".")[2]
+    left = kept.with_name(f".loading-{mark}-killed")
+    left.mkdir()
+    (left / "table.duckdb").write_bytes(b"half of it")
+    source.write_text(CSV + "Пермь,9\n", encoding="utf-8")
+    open_table(source).close()
+    assert not left.exists()

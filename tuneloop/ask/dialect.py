@@ -1,9 +1,8 @@
-"""How cells are separated and quoted in a text file, and which row is the header.
+"""How cells are separated and quoted in a text file.
 
 Separator and quotes: the consistency measure of G. J. J. van den Burg, A. Nazabal and C. Sutton, "Wrangling messy CSV
 files by detecting row and type patterns" (Data Mining and Knowledge Discovery, 2019): a reading is good when its rows
-have one width and its cells look like numbers, dates, empty cells or plain words. Header: a row of different, filled
-texts above columns that hold other kinds of cells.
+have one width and its cells look like numbers, dates, empty cells or plain words.
 """
 
 from __future__ import annotations
@@ -12,11 +11,8 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
-from tuneloop.ask.kinds import MISSING
 from tuneloop.ask.numerals import looks_like_date, looks_like_number
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -124,114 +120,3 @@ def _known(cell: str, other: re.Pattern[str]) -> bool:
     if cell[0] in "\"'" or cell[-1] == '"':
         return False
     return len(cell) <= 120 and not other.search(cell)
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """`above`: rows before it that are no data (titles, blanks); `present`: False when the first row is data."""
-
-    names: tuple[str, ...]
-    above: int
-    present: bool
-    cells: tuple[str, ...] = ()  # as they are in the file, as many as names
-    kind_changes: int = 0  # columns whose cells are numbers or dates under a text
-    why: str = ""  # "kinds", "texts", "years", "asked", "data"
-
-
-def header(rows: Sequence[Sequence[str]], asked: int | None = None) -> Header:
-    """Find the header among the first rows of a table. asked: its row, counting from 1; 0 for none."""
-    if not rows:
-        return Header((), 0, False, why="data")
-    width = _usual_width(rows)
-    if asked is not None:
-        at = min(max(0, asked - 1), len(rows) - 1)
-        return _header(rows[at] if asked else (), width, at, "asked", bool(asked))
-    filled = [sum(1 for cell in row if cell.strip()) for row in rows]
-    # Titles and blank rows above: fewer than half of the cells that rows usually have.
-    start = _first(filled, max(1, min(2, width), width / 2))
-    first, body = rows[start], rows[start + 1 : start + 100]
-    changes, against = _kind_changes(first, body)
-    # A data row has hardly a word in a column of numbers; a header may well have numbers ("2010", "1110").
-    why = "kinds" if changes > 0.25 * against else "data" if against else "texts"
-    if why == "data" and _years(first):
-        why = "years"
-    if why == "texts" and not _could_be_names(first, body):
-        why = "data"
-    if why == "data":  # a row with half of its cells is a row: only what has a single cell is a title
-        return _header((), width, _first(filled, min(2, width)), why, False)
-    return _header(first, width, start, why, True, changes)
-
-
-def _first(filled: Sequence[int], least: float) -> int:
-    """The first row with so many filled cells; the very first when none of the next fifteen has."""
-    return next((n for n, cells in enumerate(filled[:15]) if cells >= least), 0)
-
-
-def _header(cells: Sequence[str], width: int, above: int, why: str, present: bool, changes: int = 0) -> Header:
-    width = max(width, len(cells))
-    padded = (*cells, *[""] * (width - len(cells)))
-    return Header(cleaned(cells, width), above, present, padded, changes, why)
-
-
-def cleaned(names: Sequence[str], width: int) -> tuple[str, ...]:
-    """Names as columns can bear them: blanks folded, nameless ones numbered, repeated ones told apart.
-
-    SQL identifiers do not know case, so "Name" and "name" are the same name here.
-    """
-    made: list[str] = []
-    seen: set[str] = set()
-    for n in range(width):
-        raw = names[n] if n < len(names) else ""
-        printable = "".join(c if c.isprintable() else " " for c in raw)
-        name = " ".join(printable.split())[:120].strip() or f"column {n + 1}"
-        unique, again = name, 1
-        while unique.lower() in seen:
-            again += 1
-            unique = f"{name} ({again})"
-        seen.add(unique.lower())
-        made.append(unique)
-    return tuple(made)
-
-
-def _usual_width(rows: Sequence[Sequence[str]]) -> int:
-    widths = Counter(len(row) for row in rows if any(cell.strip() for cell in row))
-    return max(widths, key=lambda w: (widths[w], w)) if widths else 0
-
-
-def _kind_changes(first: Sequence[str], body: Sequence[Sequence[str]]) -> tuple[int, int]:
-    """Columns of numbers or dates that begin with a text, and those that begin with a number or date."""
-    changes = against = 0
-    for n, top in enumerate(first):
-        below = [row[n].strip() for row in body if n < len(row) and row[n].strip()]
-        if not below:
-            continue
-        if sum(looks_like_number(c) or looks_like_date(c) for c in below) >= 0.8 * len(below):
-            if looks_like_number(top.strip()) or looks_like_date(top.strip()):
-                against += 1
-            elif top.strip() and top.strip().lower() not in MISSING:
-                changes += 1
-    return changes, against
-
-
-def _years(row: Sequence[str]) -> bool:
-    """A text or nothing, then years that rise or fall: the header of a table with a column per year."""
-    rest = [cell.strip() for cell in row[1:] if cell.strip()]
-    if row[0].strip().isdigit():
-        return False
-    years = [int(cell) for cell in rest if re.fullmatch(r"(1[5-9]|20)\d\d", cell)]
-    steps = [b - a for a, b in pairwise(years)]
-    one_way = all(step > 0 for step in steps) or all(step < 0 for step in steps)
-    return len(years) >= 2 and len(years) >= 0.8 * len(rest) and one_way
-
-
-def _could_be_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
-    """Among texts only: names are filled, different, short, and do not come again in their column."""
-    names = [cell.strip() for cell in first]
-    if list(first) in [list(row) for row in body]:  # repeated before each part of the table
-        return True
-    # One may be nameless (the numbers of the rows), and some alike ("Gold", "Gold", "Silver", "Silver").
-    if names.count("") > 1 or len(set(names)) <= len(names) / 2:
-        return False
-    if any(len(name) > 100 for name in names):
-        return False
-    return not any(name and n < len(row) and row[n].strip() == name for n, name in enumerate(names) for row in body)

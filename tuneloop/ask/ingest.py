@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneloop.ask import columns as columns_
+from tuneloop.ask import pace
 from tuneloop.ask import report as report_
 from tuneloop.ask.columns import quoted
 from tuneloop.ask.lines import blank_lines, count_lines, line_ends_in
@@ -76,14 +77,17 @@ def _loaded(
     if kind == "sqlite":
         return _all_tables(connection, source, scratch, asked)
     size = size_of(source)
-    staged = _staged(connection, source, kind, scratch, asked, quick=True)
+    with pace.reading(pace.READING, size):
+        staged = _staged(connection, source, kind, scratch, asked, quick=True)
     if staged.reader == "fast" and (loaded := _proved(connection, staged, asked, size)):
         _refuse_misfit(staged)
         return staged, loaded
     if staged.reader == "fast":
-        staged = _staged(connection, source, kind, scratch, asked, quick=False)
+        with pace.reading(pace.READING, size):
+            staged = _staged(connection, source, kind, scratch, asked, quick=False)
     _refuse_misfit(staged)
-    loaded = load(connection, staged, "t", asked, size)
+    with pace.reading(pace.STORING, _copied(scratch) or size):
+        loaded = load(connection, staged, "t", asked, size)
     _account(staged, loaded)
     return staged, loaded
 
@@ -147,21 +151,28 @@ def size_of(source: Path) -> int:
     return sum(f.stat().st_size for f in source.rglob("*") if f.is_file()) if source.is_dir() else source.stat().st_size
 
 
+def _copied(scratch: Path) -> int:
+    """Bytes of the clean copies made of a source."""
+    return sum(copy.stat().st_size for copy in scratch.glob("clean*.csv"))
+
+
 def _proved(connection: DuckDBPyConnection, staged: Staged, asked: dict[str, Any], size: int) -> Loaded | None:
     """Load by DuckDB's own reader; None when it refuses, or when its rows and the files' lines do not add up."""
     import duckdb
 
+    count = staged.count
+    with pace.reading(pace.COUNTING, size):
+        lines = [count_lines(file) for file in staged.files]
+    if any(zero for _lines, zero in lines):  # DuckDB loads zero bytes, and later no query finds such a cell
+        return None
+    count.lines = sum(n for n, _zero in lines)
     try:
-        loaded = load(connection, staged, "t", asked, size)
+        with pace.reading(pace.READING, size, lambda share: int(share * count.lines)):
+            loaded = load(connection, staged, "t", asked, size)
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error:  # a row too short, a stray quote, bytes that are no UTF-8: the exact reader tells which
         return None
-    count = staged.count
-    lines = [count_lines(file) for file in staged.files]
-    if any(zero for _lines, zero in lines):  # DuckDB loads zero bytes, and later no query finds such a cell
-        return None
-    count.lines = sum(n for n, _zero in lines)
     count.loaded = loaded.rows + sum(loaded.taken_out.values())
     if not count.adds_up():
         count.continued = line_ends_in(connection, "t", staged.names)

@@ -62,6 +62,8 @@ def read(question: str, profile: Profile) -> Reading:
     why = _("read as {intent}").format(intent=intent)
     if notes:
         why += "; " + "; ".join(notes)
+    if query.estimated:
+        why += "; " + _("an estimate, mostly within 1 %: the table is long")
     if words:
         why += "; " + _("not in the table: {words}").format(words=words)
     return Reading(question, query.sql, round(sure, 3), why, intent, language, query, notes, unread)

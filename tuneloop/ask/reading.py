@@ -137,15 +137,16 @@ def _cells(text: str, how: Dialect) -> list[str] | None:
 
 
 def rows(
-    lines: Iterable[str], how: Dialect, count: Count, *, width: int, above: int, header: bool
+    lines: Iterable[str], how: Dialect, count: Count, *, width: int, above: int, header: int
 ) -> Iterator[list[str]]:
-    """The rows to load, each of `width` cells. above: rows before the header (or before the data, without one)."""
+    """The rows to load, each of `width` cells. above: rows before the header (or before the data, without one);
+    header: its rows."""
     csv.field_size_limit(LONGEST_ROW)
     names: list[str] | None = None
     for n, (line, text, cells) in enumerate(records(lines, how, count)):
         if n < above:
             count.above += 1
-        elif n == above and header:
+        elif n < above + header:
             count.header += 1
             names = cells
         elif cells == []:

@@ -125,6 +125,8 @@ def sentence(finding: Finding) -> str:
         "kinds": _("{changes} columns hold numbers or dates under a word"),
         "texts": _("its words are different and do not come again below"),
         "years": _("its cells are years in order"),
+        "groups": _("names of groups, with gaps, over names of columns; {changes} columns of numbers or dates below"),
+        "units": _("names over units; {changes} columns of numbers or dates below"),
         "data": _("its first row is like the others; columns are numbered"),
         "columns": _("seen in {columns}"),
         "guess": _("a guess: no cell of {columns} tells; say which with --dates or --decimal"),

@@ -127,7 +127,7 @@ def too_large() -> OutOfResources:
     """The error of a query that needs more memory than it may have."""
     return OutOfResources(
         _("the query needs more memory than it may have"),
-        fix=_("Ask for fewer rows or groups at once."),
+        fix=_("Ask for fewer rows or groups; of long tables, for approx_quantile and approx_count_distinct."),
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneloop.ask.columns import literal, quoted
-from tuneloop.ask.dialect import cleaned
+from tuneloop.ask.headers import cleaned
 from tuneloop.ask.reading import Count
 from tuneloop.ask.report import Finding
 from tuneloop.ask.staging import MOST_COLUMNS, Staged, tabular, too_wide

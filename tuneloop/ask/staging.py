@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tuneloop.ask.columns import literal
-from tuneloop.ask.dialect import Dialect, Header, cleaned, dialect, header
+from tuneloop.ask.dialect import Dialect, dialect
+from tuneloop.ask.headers import Header, cleaned, header
+from tuneloop.ask.pace import ROWS
 from tuneloop.ask.reading import LONGEST_ROW, Count, open_lines, records, rows
 from tuneloop.ask.report import Finding
 from tuneloop.ask.sniff import Encoding, encoding_of, pieces
+from tuneloop.child import tell
 from tuneloop.errors import BadInput
 from tuneloop.texts import _
 
@@ -74,13 +77,22 @@ def understood(path: Path, asked: dict[str, Any]) -> Text:
             fix=_("If it is a table, say with --separator how its cells are separated."),
         )
     first = [cells or [] for _line, _text, cells in itertools.islice(records(lines[above:], how, Count()), HEAD_ROWS)]
-    wanted = asked.get("header")
-    top = header(first, wanted if wanted is None else int(wanted))
+    top = _header(first, asked.get("header"))
     if len(top.names) > MOST_COLUMNS:
         raise too_wide(len(top.names))
     ends = "\r\n" if "\r\n" in text else "\r" if "\r" in text and "\n" not in text else "\n"
     cyrillic = any("а" <= c.lower() <= "я" for c in text[:20_000])
     return Text(path, code, how, top, above + top.above, cyrillic, ends)
+
+
+def _header(rows_: Sequence[Sequence[str]], asked: object) -> Header:
+    try:
+        return header(rows_, None if asked is None else str(asked))
+    except ValueError:
+        raise BadInput(
+            _("'{header}' is no row of a header").format(header=asked),
+            fix=_("Name its row, like 3; two rows as 3-4; 0 when there is none."),
+        ) from None
 
 
 def too_wide(n: int) -> BadInput:
@@ -100,7 +112,7 @@ def exact(source: Text, scratch: Path) -> Staged:
         count,
         width=len(source.header.names),
         above=source.above,
-        header=source.header.present,
+        header=source.header.rows,
     )
     relation = clean_copy(found, len(source.header.names), scratch)
     return _staged(source, relation, count, "exact")
@@ -111,14 +123,17 @@ def fast(source: Text) -> Staged | None:
     how = source.how
     if source.encoding.name not in ("utf-8", "utf-8-sig") or how.wrapped or how.backslash or source.line_end == "\r":
         return None
-    relation = _read_csv(source.path, len(source.header.names), how, source.above + source.header.present)
-    return _staged(source, relation, Count(above=source.above, header=int(source.header.present)), "fast")
+    relation = _read_csv(source.path, len(source.header.names), how, source.above + source.header.rows)
+    return _staged(source, relation, Count(above=source.above, header=source.header.rows), "fast")
 
 
 def clean_copy(found: Iterable[Sequence[str]], width: int, scratch: Path) -> str:
     """Write rows as plain CSV and return the relation that reads them."""
+    done = 0
     with scratch.open("w", encoding="utf-8", newline="") as file:
         for batch in _batches(found, 2_000):
+            done += len(batch)
+            tell(ROWS, done, None)
             file.write("".join(['"' + '","'.join([c.replace('"', '""') for c in row]) + '"\n' for row in batch]))
     return _read_csv(scratch, width, Dialect(), 0)
 
@@ -129,12 +144,7 @@ def tabular(
     """Stage rows of cells from any other kind of file. names: of the columns, where the file says them itself."""
     source = iter(found)
     head = list(itertools.islice(source, HEAD_ROWS))
-    wanted = asked.get("header")
-    top = (
-        Header(cleaned(names, len(names)), 0, False)
-        if names
-        else header(_cut(head), wanted if wanted is None else int(wanted))
-    )
+    top = Header(cleaned(names, len(names)), 0, 0) if names else _header(_cut(head), asked.get("header"))
     if len(top.names) > MOST_COLUMNS:
         raise too_wide(len(top.names))
     if not top.names:
@@ -142,11 +152,10 @@ def tabular(
     count = Count()
     relation = clean_copy(_counted(itertools.chain(head, source), top, count), len(top.names), scratch)
     cyrillic = any("а" <= c.lower() <= "я" for name in top.names for c in name)
-    cells = top.cells if top.present else ()
+    cells = top.cells if top.rows else ()
     staged = Staged(form, top.names, relation, count, comma_country=cyrillic, header=cells)
     if not names:
-        detail = {"changes": top.kind_changes} if top.why == "kinds" else {}
-        staged.found.append(Finding("header", str(top.above + 1) if top.present else "-", top.why, detail))
+        staged.found.append(Finding("header", top.place(), top.why, {"changes": top.kind_changes}))
     return staged
 
 
@@ -162,7 +171,7 @@ def _counted(found: Iterable[Sequence[str]], top: Header, count: Count) -> Itera
         count.lines += 1
         if n < top.above:
             count.above += 1
-        elif n == top.above and top.present:
+        elif n < top.above + top.rows:
             count.header += 1
         elif not any(cell.strip() for cell in row):
             count.blank += 1
@@ -195,7 +204,7 @@ def _read_csv(path: Path, width: int, how: Dialect, skip: int) -> str:
 def _staged(source: Text, relation: str, count: Count, reader: str) -> Staged:
     comma_country = source.how.separator == ";" or source.cyrillic
     names = source.header.names
-    cells = source.header.cells if source.header.present else ()
+    cells = source.header.cells if source.header.rows else ()
     return Staged("text", names, relation, count, _findings(source), reader, comma_country, cells, files=(source.path,))
 
 
@@ -245,5 +254,4 @@ def _findings(source: Text) -> list[Finding]:
     quoting = "wrapped" if how.wrapped else "plain" if not how.quote else "backslash" if how.backslash else ""
     if quoting:
         found.append(Finding("quotes", how.quote or "-", quoting))
-    row = str(source.above + 1) if top.present else "-"
-    return [*found, Finding("header", row, top.why, {"changes": top.kind_changes} if top.why == "kinds" else {})]
+    return [*found, Finding("header", top.place(source.above), top.why, {"changes": top.kind_changes})]

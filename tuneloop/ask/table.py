@@ -26,9 +26,10 @@ from tuneloop.ask.report import Report
 from tuneloop.ask.sandbox import Result, Sandbox
 from tuneloop.child import run_limited
 from tuneloop.errors import BadInput, Missing, MissingExtra
+from tuneloop.progress import Progress, silent
 from tuneloop.texts import _
 
-FORM = 1  # of what is kept; a newer tuneloop that keeps something else loads the source again
+FORM = 2  # of what is kept; a newer tuneloop that keeps something else loads the source again
 ENDS = 64 << 10  # bytes of the source's head and tail that its fingerprint covers
 OVERRIDES = ("encoding", "separator", "quote", "decimal", "header", "dates", "sheet", "table", "kinds")
 MEMORY = 3 << 30  # address space of the loading child; what it really uses is bounded by ingest.MEMORY
@@ -61,12 +62,13 @@ class Table:
         self._sandbox.close()
 
 
-def open_table(path: Path, *, cache: Path | None = None, **overrides: Any) -> Table:
+def open_table(path: Path, *, cache: Path | None = None, watch: Progress = silent, **overrides: Any) -> Table:
     """Open a file (CSV, TSV, Excel, Parquet, JSON lines, SQLite) or a folder of such as a table.
 
     cache: folder for the columnar file; None: ".tuneloop" beside the source, or the user's cache where that cannot be
-    written. overrides: encoding, separator, quote, decimal ("," or "."), header (its row, 0 for none), dates ("day" or
-    "month" first), sheet, table, kinds ({column: "text"}).
+    written. overrides: encoding, separator, quote, decimal ("," or "."), header (its row, "3-4" for two, 0 for none),
+    dates ("day" or "month" first), sheet, table, kinds ({column: "text"}).
+    watch: hears the stages of a load (ask/pace.py). A load that was stopped, in whatever way, starts from the front.
     Raises Missing when there is no such file, BadInput when it is no table, MissingExtra without DuckDB.
     """
     path = Path(path)
@@ -84,7 +86,7 @@ def open_table(path: Path, *, cache: Path | None = None, **overrides: Any) -> Ta
     with _alone(kept.with_name(kept.name + ".lock")):
         card = _card(kept)
         if card is None or card["fingerprint"] != print_:
-            card = _load(path, folder, kept, asked, print_)
+            card = _load(path, folder, kept, asked, print_, watch)
     told = report.from_json(card["report"])
     return Table(path, _database(kept), columns.from_json(card["profile"]), told, tuple(card["tables"]))
 
@@ -153,16 +155,21 @@ def _database(kept: Path) -> Path:
     return kept.with_name(kept.name + ".duckdb")
 
 
-def _load(path: Path, folder: Path, kept: Path, asked: dict[str, Any], print_: str) -> dict[str, Any]:
+def _load(path: Path, folder: Path, kept: Path, asked: dict[str, Any], print_: str, watch: Progress) -> dict[str, Any]:
     """Load in a child, into a scratch folder, and put the finished files in their place; the card comes last."""
     from tuneloop.ask.ingest import ingest
 
     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size
-    scratch = Path(tempfile.mkdtemp(prefix=".loading-", dir=folder))
+    mark = kept.name.rpartition(".")[2]
+    for left in folder.glob(f".loading-{mark}-*"):  # of a process that was killed: the lock is ours now
+        shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".loading-{mark}-", dir=folder))
     try:
         # 2 MB/s is what the exact reader manages on a busy machine.
         seconds = 60 + size / 2e6
-        made = run_limited(ingest, path.absolute(), scratch, asked, seconds=seconds, memory=MEMORY, what=path.name)
+        made = run_limited(
+            ingest, path.absolute(), scratch, asked, seconds=seconds, memory=MEMORY, what=path.name, watch=watch
+        )
         card = {"form": FORM, "fingerprint": print_, **made}
         kept.with_name(kept.name + ".json").unlink(missing_ok=True)
         (scratch / "table.duckdb").replace(_database(kept))

@@ -13,7 +13,8 @@ import click
 from rich.markup import escape
 
 from tuneloop.ask.chart import chart
-from tuneloop.ask.table import Table, open_table
+from tuneloop.ask.table import Table
+from tuneloop.cli.ask_load import opened
 from tuneloop.cli.ask_talk import draw, show_profile, show_rows, talk
 from tuneloop.cli.show import Door
 from tuneloop.texts import _, n_
@@ -49,7 +50,7 @@ from tuneloop.texts import _, n_
 @click.option("--separator", help=_("What separates cells; 'tab' for a tab."))
 @click.option("--quote", help=_("What cells are quoted with; '' for nothing."))
 @click.option("--decimal", type=click.Choice([",", "."]), help=_("Decimal mark."))
-@click.option("--header", type=click.IntRange(0, 100), help=_("Row of the header; 0: there is none."))
+@click.option("--header", metavar="ROW", help=_("Row of the header; 3-4: its two rows; 0: there is none."))
 @click.option("--dates", type=click.Choice(["day", "month"]), help=_("What comes first in dates like 03/04/2021."))
 @click.option("--sheet", help=_("Sheet of an Excel file."))
 @click.option("--table", help=_("Table of a SQLite file."))
@@ -79,7 +80,7 @@ def ask(
         raise click.UsageError(_("give one of: a question, --right, --wrong, --sql, --report, --profile"))
     asked["separator"] = "\t" if separator == "tab" else separator
     asked["kinds"] = dict.fromkeys(as_text, "text") or None
-    table = open_table(_path(file), cache=cache, **asked)
+    table = opened(door, _path(file), cache=cache, **asked)
     code = 0
     try:
         if sql is not None:

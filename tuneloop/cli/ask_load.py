@@ -1,0 +1,73 @@
+"""Open a table for a command: a bar while a large file is loaded, and a word when that is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tuneloop.ask import pace
+from tuneloop.ask.table import Table, open_table
+from tuneloop.cli.show import Door
+from tuneloop.progress import Progress as Watch
+from tuneloop.progress import silent
+from tuneloop.texts import _, n_
+
+GB = 10**9
+
+
+def opened(door: Door, path: Path, *, cache: Path | None, **asked: Any) -> Table:
+    """`open_table` with bars on a terminal. Ctrl-C ends the command with 130 and says that nothing is left."""
+    try:
+        with bars(door) as watch:
+            return open_table(path, cache=cache, watch=watch, **asked)
+    except KeyboardInterrupt:
+        click.echo(_("Loading was stopped; nothing half-made is left. The same command starts it again."), err=True)
+        raise click.exceptions.Exit(130) from None
+
+
+@contextmanager
+def bars(door: Door) -> Iterator[Watch]:
+    """Bytes of bytes, rows so far and the time left on stderr; nothing when it is no terminal or with --json."""
+    if door.as_json or not door.errors.is_terminal:
+        yield silent
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[amount]}"),
+        TextColumn("{task.fields[rows]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=door.errors, transient=True) as shown:
+        yield _watch(shown)
+
+
+def _watch(shown: Progress) -> Watch:
+    labels = {
+        pace.COUNTING: _("counting lines"),
+        pace.READING: _("reading"),
+        pace.STORING: _("storing"),
+        pace.PROFILING: _("counting values"),
+    }
+    tasks: dict[str, TaskID] = {}
+
+    def watch(stage: str, done: float, total: float | None) -> None:
+        if stage == pace.ROWS:
+            if tasks:
+                rows = n_("{n} row", "{n} rows", int(done)).format(n=f"{int(done):,}")
+                shown.update(tasks[next(reversed(tasks))], rows=rows)
+            return
+        if stage not in tasks:
+            tasks[stage] = shown.add_task(labels.get(stage, stage), total=total, amount="", rows="")
+        amount = f"{done / GB:.2f} / {(total or 0) / GB:.2f} GB"
+        if stage == pace.PROFILING:
+            amount = _("column {n} of {all}").format(n=int(done), all=int(total or 0))
+        shown.update(tasks[stage], completed=done, total=total, amount=amount)
+
+    return watch
