@@ -11,6 +11,7 @@ questions to the database say whether it still does. So an activation reaches ev
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 import uuid
@@ -27,7 +28,7 @@ from tuneloop.db.tables import versions as version_rows
 from tuneloop.encoders import views
 from tuneloop.encoders.choice import Encoder, open_encoder
 from tuneloop.encoders.picture import read
-from tuneloop.errors import BadInput, NotEnoughData
+from tuneloop.errors import BadInput, Missing, NotEnoughData
 from tuneloop.loop import photo_clicks, photo_version
 from tuneloop.search import catalogue, vectors
 from tuneloop.search.index import Index, stored, top
@@ -35,6 +36,8 @@ from tuneloop.texts import _
 from tuneloop.tune.image_ladder import Catalogue
 from tuneloop.tune.image_map import ImageMap, Matrix, centred
 from tuneloop.workspace import Workspace
+
+log = logging.getLogger("tuneloop.photos")
 
 KIND = "photos"
 # At once, 100 simulated clicks on groceries: clicked products +10 points recall@1, the others -2 with weight 0.5.
@@ -81,6 +84,7 @@ class State:
     confirmed: Matrix  # (c, d) mapped photos that were judged
     judged: Any  # (c,) product of each
     verdicts: Any  # (c,) +1 right, -1 wrong
+    shift: Matrix | None = None  # expected difference of a photo from a picture, where no version searches
 
 
 class Finder:
@@ -158,7 +162,9 @@ class Finder:
             return state
         with self._building:
             state = self._state
-            if state is None or state.key != key:
+            if state is not None and not state.version and state.key[:2] == key[:2] and state.key != key:
+                state = self._recentred(state, key)
+            elif state is None or state.key != key:
                 state = self._built(key)
             self._state = self._with_clicks(state, clicks)
             return self._state
@@ -181,9 +187,11 @@ class Finder:
     def _built(self, key: tuple[str, int, int]) -> State:
         items, raw = load_catalogue(self.workspace, self.encoder, tenant=self.tenant)
         version = photo_version.load(self.workspace, key[0]) if key[0] else None
+        shift = None
         if version is None or version.encoder != self.encoder.name:
             searching, limit = "", -np.inf
-            made = beginning(self.workspace, self.encoder, items, raw, tenant=self.tenant)
+            shift = expected_shift(self.workspace, self.encoder, items)
+            made = centred(raw.vectors, shift, _searched(self.workspace, self.encoder, self.tenant))
         else:
             searching, made, limit = key[0], version.map, version.threshold
         named = f"{self.tenant}|{self.encoder.name}|{key[:2]}|{_mark(made)}"
@@ -192,9 +200,14 @@ class Finder:
         index = Index(mapped, made.bias(mapped), raw.owners, raw.products)
         nothing = np.zeros((0, raw.vectors.shape[1]), dtype=np.float32)
         nobody = np.zeros(0)
-        return State(
-            key, searching, (-1, 0.0), tuple(items), index, made, limit, nothing, nobody.astype(np.intp), nobody
-        )
+        clicks, judged = (-1, 0.0), nobody.astype(np.intp)
+        return State(key, searching, clicks, tuple(items), index, made, limit, nothing, judged, nobody, shift)
+
+    def _recentred(self, state: State, key: tuple[str, int, int]) -> State:
+        """The same catalogue around more photos: reading 10,000 products again made each fifth search 0.2 s slower."""
+        seen = _searched(self.workspace, self.encoder, self.tenant)
+        made = centred(state.map.item_centre[None], state.shift, seen)
+        return replace(state, key=key, map=made, clicks=(-1, 0.0))
 
     def _with_clicks(self, state: State, clicks: tuple[int, float]) -> State:
         at = {item.id: i for i, item in enumerate(state.items)}
@@ -256,15 +269,21 @@ def beginning(
 
     The expectation comes from made-up photos of its studio pictures; photos that were searched for take over from it.
     """
-    shift = _expected_shift(workspace, encoder, items)
+    shift = expected_shift(workspace, encoder, items)
+    return centred(raw.vectors, shift, _searched(workspace, encoder, tenant))
+
+
+def _searched(workspace: Workspace, encoder: Encoder, tenant: str) -> Matrix | None:
+    """(n, d) the first photos that were searched for, n at most SETTLED; None without one."""
     asked = select(photo_queries.c.photo).where(photo_queries.c.tenant == tenant).order_by(photo_queries.c.time)
     with workspace.db.read() as rows:
         photos = [r.photo for r in rows.execute(asked.limit(SETTLED))]
     seen = vectors.load(workspace, list(dict.fromkeys(photos)), encoder.name)
-    return centred(raw.vectors, shift, np.stack(list(seen.values())) if seen else None)
+    return np.stack(list(seen.values())) if seen else None
 
 
-def _expected_shift(workspace: Workspace, encoder: Encoder, items: Sequence[catalogue.Item]) -> Matrix | None:
+def expected_shift(workspace: Workspace, encoder: Encoder, items: Sequence[catalogue.Item]) -> Matrix | None:
+    """(d,) difference of a photo from a picture that made-up photos lead to expect; None without a studio picture."""
     named = [i for item in items for i, _p in item.pictures]
     with workspace.db.read() as rows:
         plain = select(picture_vectors.c.id).where(picture_vectors.c.encoder == encoder.name, picture_vectors.c.studio)
@@ -276,14 +295,27 @@ def _expected_shift(workspace: Workspace, encoder: Encoder, items: Sequence[cata
     share = len(mine) / len(set(named))
     name = "shift-" + hashlib.sha256(f"{encoder.name}{ids}".encode()).hexdigest()[:24]
     shape = (1, len(next(iter(vectors.load(workspace, ids[:1], encoder.name).values()))))
-    made = stored(_folder(workspace), name, shape, lambda: _shift(workspace, encoder, ids))
+    try:
+        made = stored(_folder(workspace), name, shape, lambda: _shift(workspace, encoder, ids))
+    except Missing as problem:  # it searches without: 14 instead of 30 of 100 first photos were right
+        log.warning("%s", problem.message)
+        return None
     return np.asarray(share * made[0], dtype=np.float32)
 
 
 def _shift(workspace: Workspace, encoder: Encoder, ids: list[str]) -> Matrix:
-    """(1, d) mean difference between made-up photos and the studio pictures they were made of."""
+    """(1, d) mean difference between made-up photos and the studio pictures they were made of.
+
+    Raises Missing when none of the clean copies can be read any more.
+    """
     read_ = read([workspace.path / vectors.place(i) for i in ids], encoder.side)
-    pixels = np.stack([p.pixels for p in read_ if p.pixels is not None])
+    found = [p.pixels for p in read_ if p.pixels is not None]
+    if not found:
+        raise Missing(
+            _("the copies of the catalogue's pictures are gone from {path}").format(path=workspace.path / "photos"),
+            fix=_("Import the catalogue again."),
+        )
+    pixels = np.stack(found)
     chosen = np.repeat(np.arange(len(pixels)), VIEWS)
     made = views.shop_photos(pixels, views.studio(pixels), chosen)
     return np.asarray([encoder.pictures(made).mean(axis=0) - encoder.pictures(pixels).mean(axis=0)], dtype=np.float32)
