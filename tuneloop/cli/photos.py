@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
+from tuneloop.cli.photos_people import forget, mine
 from tuneloop.cli.show import Door
 from tuneloop.texts import _, n_
 
@@ -22,6 +23,10 @@ USER = click.option("--user", default="", help=_("Whose click it is."))
 @click.group("photos", help=_("Photo search that learns: catalogue, search, clicks, training, versions."))
 def photos() -> None:
     pass
+
+
+photos.add_command(mine)
+photos.add_command(forget)
 
 
 @photos.command("import", help=_("Read a catalogue: CSV, SQLite database or folder of pictures; again for changes."))
