@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
+from tuneloop.cli.photos_compare import compare
 from tuneloop.cli.photos_people import forget, mine
 from tuneloop.cli.show import Door
 from tuneloop.texts import _, n_
@@ -25,6 +26,7 @@ def photos() -> None:
     pass
 
 
+photos.add_command(compare)
 photos.add_command(mine)
 photos.add_command(forget)
 

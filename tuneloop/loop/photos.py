@@ -29,7 +29,7 @@ from tuneloop.encoders import views
 from tuneloop.encoders.choice import Encoder, open_encoder
 from tuneloop.encoders.picture import read
 from tuneloop.errors import BadInput, Missing, NotEnoughData
-from tuneloop.loop import photo_clicks, photo_version
+from tuneloop.loop import photo_clicks, photo_comparison, photo_version
 from tuneloop.search import catalogue, vectors
 from tuneloop.search.index import Index, stored, top
 from tuneloop.texts import _
@@ -74,7 +74,7 @@ class Found:
 class State:
     """Everything a search needs, of one moment; never changed, only replaced."""
 
-    key: tuple[str, int, int]  # active version, revision of the catalogue, photos that centre the first map
+    key: tuple[str, int, int]  # version, revision of the catalogue, photos that centre the first map
     version: str  # the version that searches; "" for the map before any
     clicks: tuple[int, float]  # how many there are and when the last one came or went
     items: tuple[catalogue.Item, ...]
@@ -94,7 +94,7 @@ class Finder:
         self.workspace = workspace
         self.tenant = tenant
         self.encoder = encoder or open_encoder(workspace.settings.text("photos.encoder"))
-        self._state: State | None = None
+        self._states: dict[str, State] = {}  # of each version that searches: one, or two that are compared
         self._building = threading.Lock()
 
     def search(self, photo: Path, *, user: str = "", k: int = 0, category: str = "") -> Found:
@@ -103,7 +103,8 @@ class Finder:
         Raises BadInput, Damaged, Hostile or Missing for a photo that cannot be read, NotEnoughData without a catalogue.
         """
         started = time.perf_counter()
-        state = self.state()
+        query = "pq-" + uuid.uuid4().hex[:20]
+        state = self.state(user or query)
         found = vectors.keep(self.workspace, [photo], self.encoder)[0]
         if found.problem is not None:
             raise found.problem
@@ -119,10 +120,11 @@ class Finder:
             score = np.where(outside, -np.inf, score).astype(np.float32)
         best = top(score, k or self.workspace.settings.integer("photos.results"))
         known = bool(best) and best[0][1] >= state.threshold
-        return self._noted(state, found, best, known, user, started)
+        return self._noted(query, state, found, best, known, user, started)
 
     def _noted(
         self,
+        query: str,
         state: State,
         found: vectors.Kept,
         best: Sequence[tuple[int, float]],
@@ -131,7 +133,6 @@ class Finder:
         started: float,
     ) -> Found:
         hits = tuple(_hit(state.items[i], similarity) for i, similarity in best)
-        query = "pq-" + uuid.uuid4().hex[:20]
         latency = (time.perf_counter() - started) * 1000
         row = {
             "id": query,
@@ -154,22 +155,27 @@ class Finder:
         query = state.map.queries(vector[None])[0]
         return np.asarray(state.index.scores(query[None])[0] + said_of_alike(state, query), dtype=np.float32)
 
-    def state(self) -> State:
-        """What searches use now. Raises NotEnoughData while the catalogue has no pictures."""
-        key, clicks = self._asked()
-        state = self._state
+    def state(self, unit: str = "") -> State:
+        """What searches use now; unit: for whom, where versions are compared over people.
+
+        Raises NotEnoughData while the catalogue has no pictures.
+        """
+        key, clicks, in_use = self._asked(unit)
+        state = self._states.get(key[0])
         if state is not None and state.key == key and state.clicks == clicks:
             return state
         with self._building:
-            state = self._state
+            state = self._states.get(key[0])
             if state is not None and not state.version and state.key[:2] == key[:2] and state.key != key:
                 state = self._recentred(state, key)
             elif state is None or state.key != key:
                 state = self._built(key)
-            self._state = self._with_clicks(state, clicks)
-            return self._state
+            made = self._with_clicks(state, clicks)
+            self._states = {v: s for v, s in self._states.items() if v in in_use} | {key[0]: made}
+            return made
 
-    def _asked(self) -> tuple[tuple[str, int, int], tuple[int, float]]:
+    def _asked(self, unit: str) -> tuple[tuple[str, int, int], tuple[int, float], set[str]]:
+        """Key of the state, how far the clicks are, and the versions that search for anybody now."""
         with self.workspace.db.read() as rows:
             active = rows.execute(
                 select(version_rows.c.id).where(version_rows.c.kind == KIND, version_rows.c.active)
@@ -177,12 +183,18 @@ class Finder:
             mine = photo_feedback.c.tenant == self.tenant
             asked = select(func.count(), func.max(photo_feedback.c.time), func.max(photo_feedback.c.undone)).where(mine)
             count, last, undone = rows.execute(asked).one()
-            photos = 0
-            if active is None:
+        compared = photo_comparison.running(self.workspace, tenant=self.tenant)
+        own = photo_comparison.version_of(compared, unit) if unit else None
+        chosen = str(active or "") if own is None else own
+        photos = 0
+        if not chosen:
+            with self.workspace.db.read() as rows:
                 some = select(photo_queries.c.id).where(photo_queries.c.tenant == self.tenant).limit(SETTLED)
                 photos = len(rows.execute(some).all()) // 5 * 5
+        variants = {arm.variant for one in compared for arm in one.arms}
+        in_use = {str(active or ""), *variants} | ({""} if photo_comparison.START in variants else set())
         revision = catalogue.revision(self.workspace, tenant=self.tenant)
-        return (str(active or ""), revision, photos), (int(count), max(last or 0.0, undone or 0.0))
+        return (chosen, revision, photos), (int(count), max(last or 0.0, undone or 0.0)), in_use
 
     def _built(self, key: tuple[str, int, int]) -> State:
         items, raw = load_catalogue(self.workspace, self.encoder, tenant=self.tenant)
