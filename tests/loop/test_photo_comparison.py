@@ -1,5 +1,7 @@
 """Two versions over live people: sticky, never mixed, decided by clicks, ended at once."""
 
+# ruff: noqa: F401, F811  fixtures of another module
+
 from __future__ import annotations
 
 import time
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from tests.loop.test_photos import made_version, photo, prepared, workspace  # noqa: F401  fixtures
+from tests.loop.test_photos import made_version, photo, prepared, workspace  # fixtures
 from tests.search import shop
 from tuneloop import versions
 from tuneloop.choose import experiments
@@ -39,7 +41,7 @@ def values(workspace: Workspace) -> list[tuple[str, float]]:
         return [(r.arm, r.value) for r in rows.execute(select(outcomes).order_by(outcomes.c.id))]
 
 
-def test_everybody_keeps_their_version_and_its_vectors(workspace: Workspace, prepared: Path) -> None:  # noqa: F811
+def test_everybody_keeps_their_version_and_its_vectors(workspace: Workspace, prepared: Path) -> None:
     one, two = made_version(workspace, 1), made_version(workspace, 2)
     versions.activate(workspace, one, force=True, note="test")
     made = photo_comparison.begin(workspace, one.id, two.id)
@@ -61,7 +63,7 @@ def test_everybody_keeps_their_version_and_its_vectors(workspace: Workspace, pre
     assert nobody == {one.id, two.id}, "without a name each search is a lot of its own"
 
 
-def test_the_end_reaches_running_searches_at_once(workspace: Workspace, prepared: Path) -> None:  # noqa: F811
+def test_the_end_reaches_running_searches_at_once(workspace: Workspace, prepared: Path) -> None:
     one, two = made_version(workspace, 1), made_version(workspace, 2)
     versions.activate(workspace, one, force=True, note="test")
     made, finder = photo_comparison.begin(workspace, one.id, two.id), Finder(workspace)
@@ -81,7 +83,7 @@ def test_the_end_reaches_running_searches_at_once(workspace: Workspace, prepared
     assert finder.search(photo(prepared, "red-ball"), user=user).version == one.id
 
 
-def test_clicks_decide(workspace: Workspace, prepared: Path) -> None:  # noqa: F811
+def test_clicks_decide(workspace: Workspace, prepared: Path) -> None:
     """60 people each say which product is right: the version that finds nothing loses."""
     bad = useless(workspace)
     made = photo_comparison.begin(workspace, "start", bad.id, least=10)
@@ -99,7 +101,7 @@ def test_clicks_decide(workspace: Workspace, prepared: Path) -> None:  # noqa: F
     assert said.comparisons[0].metric == photo_comparison.METRIC and said.arm != "b"
 
 
-def test_one_outcome_of_a_search_and_undo_takes_it_back(workspace: Workspace, prepared: Path) -> None:  # noqa: F811
+def test_one_outcome_of_a_search_and_undo_takes_it_back(workspace: Workspace, prepared: Path) -> None:
     one, two = made_version(workspace, 1), made_version(workspace, 2)
     versions.activate(workspace, one, force=True, note="test")
     photo_comparison.begin(workspace, one.id, two.id)
@@ -124,7 +126,7 @@ def test_one_outcome_of_a_search_and_undo_takes_it_back(workspace: Workspace, pr
         assert rows.execute(select(photo_queries)).first() is None
 
 
-def test_searches_of_before_do_not_count(workspace: Workspace, prepared: Path) -> None:  # noqa: F811
+def test_searches_of_before_do_not_count(workspace: Workspace, prepared: Path) -> None:
     one, two = made_version(workspace, 1), made_version(workspace, 2)
     versions.activate(workspace, one, force=True, note="test")
     found = Finder(workspace).search(photo(prepared, "red-ball"), user="ann")
@@ -133,7 +135,7 @@ def test_searches_of_before_do_not_count(workspace: Workspace, prepared: Path) -
     assert values(workspace) == []
 
 
-def test_what_cannot_be_compared(workspace: Workspace) -> None:  # noqa: F811
+def test_what_cannot_be_compared(workspace: Workspace) -> None:
     one, two = made_version(workspace, 1), made_version(workspace, 2)
     with pytest.raises(Conflict, match="does not search now"):
         photo_comparison.begin(workspace, one.id, two.id)
