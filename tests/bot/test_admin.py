@@ -21,7 +21,7 @@ from tuneloop.records import Verdict, Version
 from tuneloop.search import vectors
 from tuneloop.settings import load
 from tuneloop.tune.image_map import ImageMap
-from tuneloop.workspace import Workspace
+from tuneloop.workspace import Workspace, open_workspace
 
 COMMANDS = [
     *("/admin_training_stats", "/admin_start_training", "/admin_view_examples"),
@@ -216,3 +216,24 @@ def test_training_from_the_chat(tmp_path: Path, telegram: FakeTelegram, photo: b
         telegram.says(ADMIN, "/admin_training_stats")
         assert "24 examples: done" in telegram.says_back("Training of", ADMIN)
     assert len(versions.history(workspace, kind="photos")) == 1
+
+
+def test_a_training_by_itself_is_told_to_the_admins(
+    telegram: FakeTelegram, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuneloop.bot import training
+
+    monkeypatch.setattr(training, "LOOK", 0.2)
+    made = copied(prepared, tmp_path / "own", telegram)
+    text = (made.path / "tuneloop.toml").read_text() + "\n[photos]\ntrain_every = 8\nmin_examples = 8\n"
+    (made.path / "tuneloop.toml").write_text(text, encoding="utf-8")
+    workspace = open_workspace(made.path)
+    finder = Finder(workspace)
+    for name in NAMES:
+        product = name.replace(" ", "-")
+        found = finder.search(prepared / "photos" / f"{product}-0.jpg", user="tg:7")
+        photo_clicks.record(workspace, found.query, "pointed", item=product, user="tg:7")
+    with running(workspace):
+        said = telegram.says_back("By itself, after enough clicks: Training of 8 examples", seconds=200)
+        assert "done" in said and "recall@1" in said
+    assert versions.history(workspace, kind="photos")

@@ -191,3 +191,24 @@ def test_a_lost_matrix_is_made_again(workspace: Workspace, prepared: Path) -> No
         file.write_bytes(b"")
     again = Finder(workspace).search(photo(prepared, "red-ball"))
     assert [h.item for h in again.hits] == [h.item for h in first.hits]
+
+
+def test_pictures_that_are_gone_do_not_stop_the_search(workspace: Workspace, prepared: Path) -> None:
+    """Their vectors are rows: products are found all the same, only without the expectation of shop photos."""
+    for copy in (workspace.path / "photos").glob("??/*.jpg"):
+        copy.unlink()
+    found = Finder(workspace).search(photo(prepared, "red-ball"), k=24)
+    assert len(found.hits) == 24
+    assert not list((workspace.path / "photos/index").glob("shift-*")), "what was not made is not kept"
+
+
+def test_the_first_searches_move_the_centre_and_read_the_catalogue_once(workspace: Workspace, prepared: Path) -> None:
+    finder = Finder(workspace)
+    before = finder.state()
+    for name in shop.NAMES[:10]:
+        finder.search(photo(prepared, name.replace(" ", "-")))
+    after, fresh = finder.state(), Finder(workspace).state()
+    assert after.items is before.items and after.index is before.index
+    assert not np.allclose(after.map.query_centre, before.map.query_centre)
+    assert np.allclose(after.map.query_centre, fresh.map.query_centre, atol=1e-6), "as if it was built anew"
+    assert np.array_equal(after.map.item_centre, fresh.map.item_centre)

@@ -60,16 +60,8 @@ async def stats(message: Message, desk: Desk) -> None:
     lines.append(_("Who clicked most: {people}").format(people=", ".join(people) or "-"))
     if people and found["people"][0]["share"] > 0.5 and len(found["people"]) > 1:
         lines.append(_("More than half of the clicks are one person's: look at them before you train."))
-    lines += [_trained(t) for t in found["trainings"][:3]] or [_("No training yet.")]
+    lines += [training.told(t) for t in found["trainings"][:3]] or [_("No training yet.")]
     await message.answer("\n".join(lines)[:4096])
-
-
-def _trained(row: dict[str, Any]) -> str:
-    rates = [f"{row[when]:.1%}" if row[when] is not None else "-" for when in ("before", "after")]
-    said = _("Training of {n} examples: {state}, recall@1 {before} → {after}").format(
-        n=row["examples"], state=word(row["state"]), before=rates[0], after=rates[1]
-    )
-    return f"{said}. {row['note'][:300]}"
 
 
 async def examples(message: Message, desk: Desk) -> None:

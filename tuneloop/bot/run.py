@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aiogram import Bot
 from aiogram.exceptions import TelegramAPIError
 
-from tuneloop.bot import buttons, desk, people, polling, webhook
+from tuneloop.bot import buttons, desk, people, polling, training, webhook
 from tuneloop.bot.dispatch import dispatcher
 from tuneloop.bot.inbox import Inbox
 from tuneloop.bot.line import LONGEST_WAIT, introduce, open_bot
@@ -83,6 +83,7 @@ async def _talk(
 ) -> None:
     work = asyncio.create_task(_work(bot, inbox, token, url, ready))
     stopped = asyncio.create_task(stop.wait())
+    trains = asyncio.create_task(training.by_itself(bot, inbox.desk))
     await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     if not work.done():
@@ -91,6 +92,8 @@ async def _talk(
         with contextlib.suppress(asyncio.CancelledError):
             await work
     finally:
+        trains.cancel()
+        await asyncio.gather(trains, return_exceptions=True)
         await inbox.drain(GRACE)
 
 

@@ -1,4 +1,7 @@
-"""/admin_start_training: learn from every click, while one message tells how far it is and then what came of it."""
+"""/admin_start_training: learn from every click, while one message tells how far it is and then what came of it.
+
+With `photos.train_every` the bot trains by itself too, in another process, and tells the admins what came of that.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
+from aiogram import Bot
 from aiogram.exceptions import TelegramAPIError
 from aiogram.types import Message
 
@@ -14,6 +19,7 @@ from tuneloop.bot.desk import Desk, sentence
 from tuneloop.bot.words import word
 from tuneloop.errors import TuneloopError
 from tuneloop.loop import photo_training
+from tuneloop.loop.photo_retraining import LOOK, Retraining
 from tuneloop.texts import _
 
 log = logging.getLogger("tuneloop.bot")
@@ -54,6 +60,42 @@ async def start(message: Message, desk: Desk) -> None:
     except TuneloopError as problem:
         said = sentence(problem, admin=True)
     await _edit(shown, said)
+
+
+async def by_itself(bot: Bot, desk: Desk) -> None:
+    """Train whenever enough was clicked, for ever; ends what runs when it is cancelled."""
+    own = Retraining(desk.workspace, tenant=desk.finder.tenant)
+    try:
+        while own.wanted:
+            await asyncio.sleep(LOOK)
+            try:
+                rows = await asyncio.to_thread(own.step)
+            except TuneloopError as problem:
+                log.warning("training: %s", problem.message)
+                continue
+            for row in rows:
+                await _announce(bot, desk, row)
+    finally:
+        own.stop()
+
+
+async def _announce(bot: Bot, desk: Desk, row: dict[str, Any]) -> None:
+    said = _("By itself, after enough clicks:") + " " + told(row)
+    log.log(logging.WARNING if row["state"] == "failed" else logging.INFO, said)
+    for admin in sorted(desk.admins):
+        try:
+            await bot.send_message(admin, said[:4096])
+        except TelegramAPIError as problem:  # an admin who never wrote to the bot cannot be written to
+            log.info("admin %s: %s", admin, problem.message)
+
+
+def told(row: dict[str, Any]) -> str:
+    """A row of the trainings as a sentence."""
+    rates = [f"{row[when]:.1%}" if row[when] is not None else "-" for when in ("before", "after")]
+    said = _("Training of {n} examples: {state}, recall@1 {before} → {after}").format(
+        n=row["examples"], state=word(row["state"]), before=rates[0], after=rates[1]
+    )
+    return f"{said}. {row['note'][:300]}"
 
 
 async def _follow(work: asyncio.Task[photo_training.Trained], watched: Watched, shown: Message) -> None:

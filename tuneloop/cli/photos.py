@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
 
+from tuneloop.cli.photos_compare import compare
+from tuneloop.cli.photos_people import forget, mine
+from tuneloop.cli.photos_report import duplicates, percent, report, warn_alike, when
 from tuneloop.cli.show import Door
 from tuneloop.texts import _, n_
 
 if TYPE_CHECKING:
     from tuneloop.search.catalogue import Imported
+    from tuneloop.workspace import Workspace
 
 USER = click.option("--user", default="", help=_("Whose click it is."))
 
@@ -22,6 +25,13 @@ USER = click.option("--user", default="", help=_("Whose click it is."))
 @click.group("photos", help=_("Photo search that learns: catalogue, search, clicks, training, versions."))
 def photos() -> None:
     pass
+
+
+photos.add_command(compare)
+photos.add_command(duplicates)
+photos.add_command(mine)
+photos.add_command(forget)
+photos.add_command(report)
 
 
 @photos.command("import", help=_("Read a catalogue: CSV, SQLite database or folder of pictures; again for changes."))
@@ -38,7 +48,7 @@ def import_(door: Door, source: Path, keep_missing: bool) -> None:
     named = str(source.absolute())
     with door.progress() as watch:
         done = catalogue.put(workspace, products, encoder, source=named, retire=not keep_missing, watch=watch)
-    _show_import(door, done)
+    _show_import(door, workspace, encoder.name, done)
     door.hint(_("Next: tuneloop photos search PHOTO"))
 
 
@@ -59,7 +69,7 @@ def add(
     workspace = door.workspace(create=True)
     product = catalogue_sources.Product(id.strip(), name.strip(), category, price, description, pictures)
     encoder = open_encoder(workspace.settings.text("photos.encoder"))
-    _show_import(door, catalogue.put(workspace, [product], encoder))
+    _show_import(door, workspace, encoder.name, catalogue.put(workspace, [product], encoder))
 
 
 @photos.command("retire", help=_("Take a product out of the search."))
@@ -165,7 +175,7 @@ def versions(door: Door) -> None:
         (
             "●" if v.active else "",
             v.id,
-            _when(v.created),
+            when(v.created),
             v.meta.get("examples"),
             registry.judged(v),
         )
@@ -204,27 +214,7 @@ def rollback(door: Door, note: str) -> None:
     door.result({"active": found.id})
 
 
-@photos.command("report", help=_("What is there: products, searches, clicks by kind and by person, trainings."))
-@click.pass_obj
-def report(door: Door) -> None:
-    from tuneloop.loop import photo_training
-
-    found = photo_training.report(door.workspace())
-    rows = [(name, found[key]) for key, name in _report_names()]
-    rows += [(verdict, n) for verdict, n in found["verdicts"].items()]
-    door.table(_("Photo search"), (_("what"), _("value")), rows, right=(1,))
-    people = [(escape(p["user"]) or "-", p["verdicts"], f"{p['share']:.0%}") for p in found["people"]]
-    door.table(_("Who clicked"), (_("person"), _("clicks"), _("share")), people, right=(1, 2))
-    trainings = [
-        (_when(t["started"]), t["state"], t["examples"], _percent(t["before"]), _percent(t["after"]), escape(t["note"]))
-        for t in found["trainings"]
-    ]
-    columns = (_("time"), _("state"), _("examples"), _("before"), _("after"), _("note"))
-    door.table(_("Trainings"), columns, trainings, right=(2, 3, 4))
-    door.result(found)
-
-
-def _show_import(door: Door, done: Imported) -> None:
+def _show_import(door: Door, workspace: Workspace, encoder: str, done: Imported) -> None:
     for product, why in done.problems[:20]:
         door.say(f"[yellow]{escape(product)}[/yellow]: {escape(why)}")
     if len(done.problems) > 20:
@@ -232,32 +222,15 @@ def _show_import(door: Door, done: Imported) -> None:
     said = _("{added} added, {changed} changed, {unchanged} unchanged, {retired} retired, {without} without a picture")
     counts = {"added": done.added, "changed": done.changed, "unchanged": done.unchanged, "retired": done.retired}
     door.say(said.format(**counts, without=done.without_picture))
-    door.result(asdict(done))
+    found = warn_alike(door, workspace, encoder, done.fresh)
+    shown = {name: value for name, value in asdict(done).items() if name != "fresh"}
+    door.result(shown | {"alike": found})
 
 
 def _parts() -> list[tuple[str, str]]:
     return [("seen", _("clicked products")), ("unseen", _("other products")), ("all", _("all"))]
 
 
-def _report_names() -> list[tuple[str, str]]:
-    return [
-        ("products", _("products")),
-        ("retired", _("retired")),
-        ("without_picture", _("without a picture")),
-        ("searches", _("searches")),
-        ("latency_ms", _("milliseconds a search, median")),
-        ("unused", _("clicks not learned from yet")),
-    ]
-
-
 def _figures_row(name: str, found: dict[str, Any]) -> tuple[Any, ...]:
-    cells = [_percent(found[when][f"recall_{k}"]) for k in (1, 5) for when in ("before", "after")]
+    cells = [percent(found[moment][f"recall_{k}"]) for k in (1, 5) for moment in ("before", "after")]
     return (name, found["photos"], *cells)
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share * 100:.1f} %"
-
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")

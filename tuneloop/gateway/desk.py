@@ -43,6 +43,7 @@ from tuneloop.gateway.tally import Tally
 from tuneloop.gateway.traces import spans
 from tuneloop.gateway.wire import Client
 from tuneloop.journal import Row
+from tuneloop.loop.photo_retraining import Retraining
 from tuneloop.search.library import Library
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
@@ -95,6 +96,7 @@ class Desk:
         self.shared_cache = cache.RedisCache(url) if url else None
         self.library = Library(workspace)
         self.tables = Opened(workspace)
+        self.retraining = Retraining(workspace)
         self.shadows = 0  # under way
         self.test_results: list[tuple[tuple[str, str, str], float]] = []
         self._watched = self._sampled = self._judged = float("-inf")
@@ -170,10 +172,12 @@ class Desk:
         command = [sys.executable, "-m", "tuneloop.journal", str(self.journal.folder), url, str(os.getpid())]
         self._drainer = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         await asyncio.to_thread(self._learn)
+        self.retraining.begin()
         self._ticker = asyncio.create_task(self._tick_forever())
 
     async def close(self) -> None:
         """Everything that was answered is in the database when this returns."""
+        self.retraining.stop()
         for task in (self._ticker, self._judging):
             if task:
                 task.cancel()

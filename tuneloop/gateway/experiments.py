@@ -19,6 +19,7 @@ from tuneloop.errors import BadInput, Missing, Refused
 from tuneloop.gateway.answers import answers
 from tuneloop.gateway.guard import needs
 from tuneloop.gateway.requests import Checked, Name
+from tuneloop.loop import photo_comparison
 from tuneloop.texts import _
 
 OWNER = [needs("owner")]  # these change the weights by which the requests of every team are shared out
@@ -185,10 +186,16 @@ def check_variants(shelf: Shelf, task: str, arms: dict[str, str]) -> None:
 
 
 def reweigh(shelf: Shelf, ended: Experiment, *, arm: str) -> dict[str, float]:
-    """Give the variant of `arm` ("" is the first) all weight among the experiment's variants."""
+    """Give the variant of `arm` ("" is the first) all weight among the experiment's variants.
+
+    Of a comparison of photo searches: make it the version that searches.
+    """
     chosen = next((a.variant for a in ended.arms if a.name == arm), ended.arms[0].variant)
     weights = {a.variant: 1.0 if a.variant == chosen else 0.0 for a in ended.arms}
-    shelf.set_weights(ended.task, weights)
+    if ended.task == photo_comparison.TASK:
+        photo_comparison.settle(shelf.workspace, ended, chosen)
+    else:
+        shelf.set_weights(ended.task, weights)
     return weights
 
 

@@ -11,10 +11,11 @@ import uuid
 from collections import Counter
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from tuneloop.db.photo_tables import catalogue_items, new_products, photo_feedback, photo_queries
 from tuneloop.errors import BadInput, Conflict, Missing
+from tuneloop.loop import photo_comparison
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
@@ -45,16 +46,22 @@ def record(
             mine = (catalogue_items.c.tenant == tenant, catalogue_items.c.id == item)
             if rows.execute(select(catalogue_items.c.id).where(*mine)).first() is None:
                 raise Missing(_("there is no product '{id}'").format(id=item[:80]))
-        known = rows.execute(select(photo_feedback).where(*theirs)).first()
-        if known is not None and known.undone is None and kind == "verdict":
-            return _same(known, verdict)
-        said = {"verdict": verdict, "text": text.strip(), "time": time.time(), "undone": None}
-        if known is not None:
-            rows.execute(update(photo_feedback).where(photo_feedback.c.id == known.id).values(**said))
-            return str(known.id)
-        identity = "pf-" + uuid.uuid4().hex[:20]
-        fresh = {"id": identity, "tenant": tenant, "excluded": False, "quality": None, "used": ""}
-        rows.execute(insert(photo_feedback), [about | said | fresh])
+        identity = _stored(rows, theirs, about, verdict, text.strip(), tenant)
+    photo_comparison.note(workspace, query, user, tenant=tenant)
+    return identity
+
+
+def _stored(rows: Connection, theirs: list[Any], about: dict[str, str], verdict: str, text: str, tenant: str) -> str:
+    known = rows.execute(select(photo_feedback).where(*theirs)).first()
+    if known is not None and known.undone is None and about["kind"] == "verdict":
+        return _same(known, verdict)
+    said = {"verdict": verdict, "text": text, "time": time.time(), "undone": None}
+    if known is not None:
+        rows.execute(update(photo_feedback).where(photo_feedback.c.id == known.id).values(**said))
+        return str(known.id)
+    identity = "pf-" + uuid.uuid4().hex[:20]
+    fresh = {"id": identity, "tenant": tenant, "excluded": False, "quality": None, "used": ""}
+    rows.execute(insert(photo_feedback), [about | said | fresh])
     return identity
 
 
@@ -71,6 +78,7 @@ def undo(workspace: Workspace, query: str, *, item: str = "", user: str = "", te
     with workspace.db.write() as rows:
         if not rows.execute(update(photo_feedback).where(*wanted).values(undone=time.time())).rowcount:
             raise Missing(_("there is nothing to undo"))
+    photo_comparison.note(workspace, query, user, tenant=tenant)
 
 
 def review(

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, func, or_, select, text, update
 from tuneloop import versions
 from tuneloop.db.bot_tables import bot_dialogues, bot_updates
 from tuneloop.db.photo_tables import catalogue_pictures, new_products, photo_feedback, photo_queries, picture_vectors
+from tuneloop.db.tables import outcomes
 from tuneloop.errors import BadInput, Missing
 from tuneloop.loop.photos import KIND
 from tuneloop.texts import _
@@ -87,6 +88,8 @@ def forget(workspace: Workspace, user: str, *, tenant: str = "") -> Removed:
         for part in _parts(theirs):  # what others said of their photos would point nowhere
             rows.execute(delete(photo_feedback).where(photo_feedback.c.query.in_(part)))
             rows.execute(delete(photo_queries).where(photo_queries.c.id.in_(part)))
+        for part in _parts(theirs):  # what comparisons of versions measured on them
+            rows.execute(delete(outcomes).where(outcomes.c.call.in_(part)))
         rows.execute(delete(bot_dialogues).where(bot_dialogues.c.user == user))
         rows.execute(update(bot_updates).where(bot_updates.c.user == user).values(user="", body=None))
         gone = photos - _wanted(rows, photos)

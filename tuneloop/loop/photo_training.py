@@ -314,6 +314,16 @@ def _end(
             rows.execute(update(photo_feedback).where(mine).values(used=version))
 
 
+def note_failure(workspace: Workspace, note: str, *, tenant: str = "") -> None:
+    """A training that ended without a word gets its row, or its own row gets an end. Raises Conflict while one runs."""
+    said = {"state": "failed", "ended": time.time(), "note": note[:500]}
+    with workspace.lock("photos-train"), workspace.db.write() as rows:
+        running = (photo_trainings.c.tenant == tenant, photo_trainings.c.state == "running")
+        if not rows.execute(update(photo_trainings).where(*running).values(**said)).rowcount:
+            row = {"tenant": tenant, "started": time.time(), "examples": 0, "version": "", **said}
+            rows.execute(insert(photo_trainings), [row])
+
+
 def report(workspace: Workspace, *, tenant: str = "") -> dict[str, Any]:
     """What there is: products, searches, clicks by kind and by person, trainings newest first."""
     listed = catalogue.items(workspace, tenant=tenant, state="")

@@ -42,7 +42,7 @@ class Item:
 
 @dataclass
 class Imported:
-    """What an import did. `problems`: (product, why its picture could not be used)."""
+    """What an import did. `problems`: (product, why its picture could not be used); `fresh`: added and changed ids."""
 
     read: int = 0
     added: int = 0
@@ -51,6 +51,7 @@ class Imported:
     retired: int = 0
     without_picture: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list, compare=False)
 
 
 def put(
@@ -109,6 +110,7 @@ def _store(
             rows.execute(insert(catalogue_items), [row])
         else:
             rows.execute(update(catalogue_items).where(mine, catalogue_items.c.id == product.id).values(**row))
+        done.fresh.append(product.id)
         done.added += before is None
         done.changed += before is not None
         theirs = (catalogue_pictures.c.tenant == tenant, catalogue_pictures.c.item == product.id)

@@ -83,12 +83,21 @@ def _mapped(path: Path, shape: tuple[int, int]) -> Matrix | None:
     return found if found.shape == shape and found.dtype == np.float32 else None
 
 
-def near_duplicates(vectors: Matrix, least: float) -> list[tuple[int, int, float]]:
-    """Pairs of unit rows with at least this cosine, (first, second, cosine), first < second."""
+def near_duplicates(vectors: Matrix, least: float, chosen: Indices | None = None) -> list[tuple[int, int, float]]:
+    """Pairs of unit rows with at least this cosine, (first, second, cosine), first < second.
+
+    chosen: only pairs with one of these rows. Takes 64 MB beside the rows, however many they are.
+    """
+    among = np.arange(len(vectors)) if chosen is None else np.sort(chosen)
+    named = np.zeros(len(vectors), dtype=bool)
+    named[among] = True
     found = []
-    for start in range(0, len(vectors), AT_ONCE):
-        near = vectors[start : start + AT_ONCE] @ vectors[start:].T
-        for a, b in np.argwhere(near >= least):
-            if b > a:
-                found.append((start + int(a), start + int(b), float(near[a, b])))
-    return found
+    for start in range(0, len(among), AT_ONCE):
+        rows = among[start : start + AT_ONCE]
+        for left in range(0, len(vectors), AT_ONCE):
+            near = vectors[rows] @ vectors[left : left + AT_ONCE].T
+            for a, b in np.argwhere(near >= least):
+                one, other = int(rows[a]), left + int(b)
+                if one < other or (one > other and not named[other]):
+                    found.append((min(one, other), max(one, other), float(near[a, b])))
+    return sorted(found)
