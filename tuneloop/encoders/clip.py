@@ -81,13 +81,18 @@ class Clip:
 def _tokenizer(place: str) -> Any:
     from transformers import AutoTokenizer
 
+    why = ""
     try:
-        return AutoTokenizer.from_pretrained(place)
+        found = AutoTokenizer.from_pretrained(place)
+        # Without files transformers 5 makes one that knows no word, and every text would be the same vector.
+        if len(found.get_vocab()) > len(found.all_special_tokens):
+            return found
     except (OSError, ValueError) as problem:
-        raise Missing(
-            _("'{name}' has no tokenizer to read texts with").format(name=place),
-            fix=_("Put the model's tokenizer.json (and tokenizer_config.json) into its folder."),
-        ) from problem
+        why = str(problem).strip().split("\n")[0][:160]
+    raise Missing(
+        _("'{name}' has no tokenizer to read texts with").format(name=place) + (f": {why}" if why else ""),
+        fix=_("Put the model's tokenizer.json (and tokenizer_config.json) into its folder."),
+    )
 
 
 def _pooled(found: Any) -> Vectors:
