@@ -282,3 +282,24 @@ def test_too_many_at_once_are_told_to_wait(live: Live, photo: bytes, monkeypatch
     monkeypatch.setattr(finders, "WAITING", -finders.AT_ONCE)
     reply = search(live, photo)
     assert reply.status_code == 503 and int(reply.headers["retry-after"]) >= 1
+
+
+def test_a_person_is_shown_and_forgotten(live: Live, photo: bytes) -> None:
+    found = search(live, photo, user="web:0123456789abcdef").json()
+    said = {"query": found["id"], "verdict": "right", "item": "red-ball", "user": "web:0123456789abcdef"}
+    assert live.post("/catalogue/feedback", said).status_code == 200
+    search(live, photo, user="ann")
+    admin, user = (keys.create(live.workspace, name=role, role=role)[1] for role in ("admin", "user"))
+    live.server.desk.doorkeeper.forget()
+
+    def ask(method: str, name: str, key: str) -> httpx.Response:
+        told = {"Authorization": f"Bearer {key}"}
+        return httpx.request(method, f"{live.url}/catalogue/people/{name}", headers=told, trust_env=False)
+
+    kept = ask("GET", said["user"], user).json()
+    assert [len(kept[name]) for name in ("searches", "clicks", "proposals")] == [1, 1, 0]
+    assert ask("GET", "ann", user).status_code == ask("DELETE", "ann", user).status_code == 403
+    gone = ask("DELETE", said["user"], user).json()
+    assert (gone["searches"], gone["clicks"], gone["photos"]) == (1, 1, 0)  # ann sent the same photo
+    assert ask("DELETE", "ann", admin).json()["photos"] == 1
+    assert count(live.workspace, photo_queries) == count(live.workspace, photo_feedback) == 0

@@ -87,6 +87,7 @@ ROUTES = tuple(
         "/catalogue/feedback/undo": "POST",
         "/catalogue/proposals": "GET POST",
         "/catalogue/proposals/{proposal}": "POST",
+        "/catalogue/people/{user}": "GET DELETE",
         "/keys": "GET POST",
         "/keys/{identity}": "DELETE",
         "/keys/{identity}/rotate": "POST",

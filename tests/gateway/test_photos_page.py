@@ -14,7 +14,7 @@ from tests.gateway.live import Live, configured, running
 from tests.search import shop
 from tuneloop import texts
 from tuneloop.access import keys
-from tuneloop.db.photo_tables import new_products, photo_feedback
+from tuneloop.db.photo_tables import new_products, photo_feedback, photo_queries
 from tuneloop.encoders.choice import open_encoder
 from tuneloop.search import catalogue, catalogue_sources
 from tuneloop.workspace import open_workspace
@@ -134,6 +134,20 @@ def test_not_in_the_catalogue_comment_and_a_new_product(page: Any, live: Live, p
     with live.workspace.db.read() as rows:
         made = rows.execute(select(new_products)).one()
     assert (made.name, made.category, made.price, made.state) == ("Cup", "cups", "9.90", "pending")
+    press(page, "Approve", inside="#proposed")  # without a key whoever sits here is an administrator
+    playwright.expect(page.locator("#count")).to_contain_text("9")
+    assert page.locator("#proposed").is_hidden()
+
+
+def test_what_is_kept_of_a_browser_is_removed(page: Any, live: Live, photo: Path) -> None:
+    send(page, photo)
+    press(page, "Right", inside=".product:nth-child(1)")
+    told(page, "Noted")
+    page.on("dialog", lambda dialog: dialog.accept())
+    press(page, "Remove mine")
+    playwright.expect(page.locator("#kept")).to_contain_text("Removed.")
+    with live.workspace.db.read() as rows:
+        assert rows.execute(select(photo_queries)).all() == rows.execute(select(photo_feedback)).all() == []
 
 
 def test_pasted_and_dropped_photos_and_words(page: Any, photo: Path) -> None:

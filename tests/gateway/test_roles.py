@@ -124,6 +124,8 @@ ROUTES: dict[str, tuple[str, Any]] = {
     "GET /catalogue/proposals": ("admin", None),
     "POST /catalogue/proposals": ("user", {"query": "{search}", "name": "stolen"}),
     "POST /catalogue/proposals/{proposal}": ("admin", {"decision": "approve"}),
+    "GET /catalogue/people/{user}": ("user", None),
+    "DELETE /catalogue/people/{user}": ("user", None),
     "GET /keys": ("admin", None),
     "POST /keys": ("admin", {"name": "theirs", "tenant": "red"}),
     "DELETE /keys/{identity}": ("admin", None),
@@ -198,7 +200,7 @@ def red_catalogue(workspace: Workspace, folder: Path) -> dict[str, str]:
     photo_clicks.record(workspace, found.query, "right", item="red-item", user="red-user", tenant="red")
     proposed = photo_clicks.propose(workspace, found.query, "сокровенное", tenant="red")
     picture = catalogue.find(workspace, "red-item", tenant="red").pictures[0][0]
-    return {"item": "red-item", "picture": picture, "search": found.query, "proposal": proposed}
+    return {"item": "red-item", "picture": picture, "search": found.query, "proposal": proposed, "user": "red-user"}
 
 
 @pytest.fixture(scope="module")

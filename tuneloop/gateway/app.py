@@ -32,6 +32,7 @@ from tuneloop.gateway import (
     models,
     optimisations,
     pages,
+    people,
     quality,
     replays,
     tables,
@@ -51,7 +52,7 @@ router = APIRouter()
 ROUTERS = (
     bridge.router, tasks.router, experiments.router, replays.router, models.router, figures.router, metrics.router,
     keys.router, quality.router, optimisations.router, documents.router, tables.router,
-    catalogue.router,
+    catalogue.router, people.router,
 )  # fmt: skip
 
 

@@ -117,7 +117,7 @@ async def search_catalogue(request: Request, caller: User) -> dict[str, Any]:
     nothing of the catalogue, null by words. method: "photo", "pictures" (words against pictures, where the encoder
     knows text) or "names". similarity: -1 to 1.
     """
-    desk = _desk(request, caller)
+    desk = reached(request, caller)
     await desk.limit("key:" + caller.key, desk.limit_key)
     with tempfile.TemporaryDirectory(prefix="tuneloop-photo-") as folder:
         photo = Path(folder) / "photo"
@@ -140,7 +140,7 @@ def list_items(
 
     total: how many there are in all. next: the offset of the next page, null on the last.
     """
-    found = _desk(request, caller).photos.items(caller.tenant)
+    found = reached(request, caller).photos.items(caller.tenant)
     if category:
         found = [item for item in found if item.category.casefold() == category.casefold()]
     if words.split():
@@ -156,7 +156,7 @@ def list_items(
 @router.get("/catalogue/items/{item:path}", responses=READ)
 def show_item(request: Request, item: str, caller: Reader) -> dict[str, Any]:
     """One product, also one that is searched no more (state "retired")."""
-    desk = _desk(request, caller)
+    desk = reached(request, caller)
     return _item(catalogue.find(desk.workspace, item, tenant=caller.tenant))
 
 
@@ -168,7 +168,7 @@ def show_picture(
 
     Administrators see the photos of proposed products too.
     """
-    desk = _desk(request, caller)
+    desk = reached(request, caller)
     try:
         path = catalogue.picture(desk.workspace, picture, tenant=caller.tenant)
     except Missing:
@@ -191,7 +191,7 @@ def judge_search(request: Request, said: PhotoFeedbackRequest, caller: User) -> 
     right, wrong and pointed are said of a product, absent of the photo. The same again is the same fact; something
     else of the same product is 409 until the first is undone.
     """
-    desk = _desk(request, caller)
+    desk = reached(request, caller)
     user = said.user or caller.user
     identity = photo_clicks.record(
         desk.workspace, said.query, said.verdict, item=said.item, user=user, text=said.text, tenant=caller.tenant
@@ -202,7 +202,7 @@ def judge_search(request: Request, said: PhotoFeedbackRequest, caller: User) -> 
 @router.post("/catalogue/feedback/undo", responses=WRITE)
 def undo_feedback(request: Request, said: UndoRequest, caller: User) -> dict[str, Any]:
     """Take back what this person said of a product for a search. undone: false when nothing stood; comments stay."""
-    desk = _desk(request, caller)
+    desk = reached(request, caller)
     user = said.user or caller.user
     stands = photo_people.said_of(desk.workspace, said.query, user, tenant=caller.tenant)
     if said.item not in stands:
@@ -214,7 +214,7 @@ def undo_feedback(request: Request, said: UndoRequest, caller: User) -> dict[str
 @router.post("/catalogue/proposals", responses=WRITE)
 def propose_item(request: Request, said: ProposalRequest, caller: User) -> dict[str, Any]:
     """Propose a product that is missing. It is searched once an administrator approves it; the same again adds none."""
-    desk = _desk(request, caller)
+    desk = reached(request, caller)
     words = {"category": said.category, "price": said.price, "user": said.user or caller.user}
     identity = photo_clicks.propose(desk.workspace, said.query, said.name, tenant=caller.tenant, **words)
     return {"id": identity, "state": "pending"}
@@ -225,7 +225,7 @@ def list_proposals(
     request: Request, caller: Admin, state: Literal["pending", "approved", "rejected"] = "pending"
 ) -> dict[str, Any]:
     """Proposed products, oldest first. `time`: Unix seconds."""
-    found = photo_clicks.proposals(_desk(request, caller).workspace, tenant=caller.tenant, state=state)
+    found = photo_clicks.proposals(reached(request, caller).workspace, tenant=caller.tenant, state=state)
     shown = ("id", "name", "category", "price", "user", "time", "state", "item")
     return {"data": [{key: getattr(one, key) for key in shown} | {"picture": _url(one.path)} for one in found]}
 
@@ -233,7 +233,7 @@ def list_proposals(
 @router.post("/catalogue/proposals/{proposal}", responses=WRITE)
 async def decide_proposal(request: Request, proposal: str, said: DecisionRequest, caller: Admin) -> dict[str, Any]:
     """Let a proposed product into the catalogue, or not; only once (409)."""
-    desk = _desk(request, caller)
+    desk = reached(request, caller)
     by = caller.user or f"key:{caller.key}"
     if said.decision == "reject":
         await asyncio.to_thread(photo_proposals.reject, desk.workspace, proposal, by=by, tenant=caller.tenant)
@@ -357,7 +357,8 @@ def _url(path: str) -> str | None:
     return f"/catalogue/pictures/{Path(path).stem}" if path else None
 
 
-def _desk(request: Request, caller: Caller) -> Desk:
+def reached(request: Request, caller: Caller) -> Desk:
+    """The desk, for a caller whose key reaches the catalogue. Raises Refused for a key of other things."""
     if caller.scopes and SCOPE not in caller.scopes:
         raise Refused(_("this key may not read '{name}'").format(name=SCOPE))
     desk: Desk = request.app.state.desk
