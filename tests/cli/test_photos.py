@@ -7,8 +7,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.gateway.process import serve
 from tests.search import shop
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -58,3 +60,34 @@ def test_what_goes_wrong_is_one_sentence(tuneloop_command: Run, catalogue: Path,
     assert "no search" in tuneloop_command("photos", "click", "forged", "absent", code=7).stderr
     tuneloop_command("photos", "activate", "nothing", code=7)
     tuneloop_command("photos", "rollback", code=7)
+
+
+def test_words_find_names_and_say_so(tuneloop_command: Run, catalogue: Path) -> None:
+    tuneloop_command("photos", "import", catalogue, "--team", "other")
+    assert "photos import" in tuneloop_command("photos", "find", "red", code=4).stderr
+    tuneloop_command("photos", "import", catalogue)
+    said = tuneloop_command("photos", "find", "green", "star")
+    assert "green-star" in said.stdout and "knows no text" in said.stdout
+    found = json.loads(tuneloop_command("photos", "find", "RED b", "-k", 2, "--json").stdout)
+    assert [hit["item"] for hit in found["hits"]] == ["red-ball", "red-bottle"] and found["method"] == "names"
+    tuneloop_command("photos", "find", "red", "--category", "hats", code=3)
+
+
+def test_a_team_has_a_catalogue_of_its_own(tuneloop_command: Run, catalogue: Path) -> None:
+    tuneloop_command("photos", "import", catalogue, "--team", "red")
+    assert json.loads(tuneloop_command("photos", "list", "--json").stdout) == []
+    tuneloop_command("photos", "retire", "red-ball", code=7)
+    tuneloop_command("photos", "retire", "red-ball", "--team", "red")
+    assert len(json.loads(tuneloop_command("photos", "list", "--team", "red", "--json").stdout)) == 7
+
+
+def test_the_page_is_served_without_a_model(tuneloop_command: Run, catalogue: Path, tmp_path: Path) -> None:
+    tuneloop_command("-w", tmp_path / "work", "photos", "import", catalogue)
+    with serve(tmp_path / "work", group="photos") as served:
+        assert served.said["page"] == served.url + "/photos"
+        assert "<h3" not in httpx.get(str(served.said["page"]), trust_env=False).text
+        photo = catalogue.parent / "photos" / "red-ball-0.jpg"
+        reply = httpx.post(
+            served.url + "/catalogue/search", files={"photo": photo.read_bytes()}, trust_env=False, timeout=60
+        )
+        assert len(reply.json()["results"]) == 5

@@ -19,9 +19,10 @@ class Served:
 
 
 @contextmanager
-def serve(workspace: Path, *arguments: object) -> Iterator[Served]:
-    """Start the server on a free port; it is killed at the end if it is still there."""
-    command = [sys.executable, "-m", "tuneloop", "--json", "-w", str(workspace), "serve", "--port", "0"]
+def serve(workspace: Path, *arguments: object, group: str = "") -> Iterator[Served]:
+    """Start the server on a free port; it is killed at the end if it is still there. group: "photos" for its page."""
+    command = [sys.executable, "-m", "tuneloop", "--json", "-w", str(workspace)]
+    command += [*([group] if group else []), "serve", "--port", "0"]
     command += [str(a) for a in arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

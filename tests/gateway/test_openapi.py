@@ -12,6 +12,10 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance
 
 from tests.gateway.live import Live, tiny_server
+from tests.search import shop
+from tuneloop.encoders.choice import open_encoder
+from tuneloop.search import catalogue
+from tuneloop.search.catalogue_sources import Product
 
 ROUTES = tuple(
     f"{method} {path}"
@@ -75,6 +79,15 @@ ROUTES = tuple(
         "/tables/{table}": "GET DELETE",
         "/tables/{table}/ask": "POST",
         "/tables/{table}/clicks": "POST",
+        "/catalogue/search": "POST",
+        "/catalogue/items": "GET",
+        "/catalogue/items/{item}": "GET",
+        "/catalogue/pictures/{picture}": "GET",
+        "/catalogue/feedback": "POST",
+        "/catalogue/feedback/undo": "POST",
+        "/catalogue/proposals": "GET POST",
+        "/catalogue/proposals/{proposal}": "POST",
+        "/catalogue/people/{user}": "GET DELETE",
         "/keys": "GET POST",
         "/keys/{identity}": "DELETE",
         "/keys/{identity}/rotate": "POST",
@@ -86,7 +99,11 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with tiny_server(tmp_path_factory.mktemp("live"), context=256, timeout=20.0) as live:
+    folder = tmp_path_factory.mktemp("live")
+    with tiny_server(folder, context=256, timeout=20.0) as live:
+        shop.product("red ball").save(folder / "0.png")
+        product = Product("0", "0", "0", pictures=(folder / "0.png",))
+        catalogue.put(live.workspace, [product], open_encoder("classical"))
         yield live
 
 

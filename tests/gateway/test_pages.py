@@ -16,7 +16,12 @@ Page = Callable[..., HTMLResponse]
 
 
 def test_pages_load_nothing_from_elsewhere() -> None:
-    for page in (pages.chat(locked=False), pages.ask(locked=True), pages.reference({"paths": {}})):
+    for page in (
+        pages.chat(locked=False),
+        pages.ask(locked=True),
+        pages.photos(locked=True),
+        pages.reference({"paths": {}}),
+    ):
         html = page.body.decode()
         assert not re.search(r"""(src|href)=["'](https?:)?//""", html)
         assert "@import" not in html
@@ -26,7 +31,7 @@ def test_pages_load_nothing_from_elsewhere() -> None:
         assert "unsafe" not in policy
 
 
-@pytest.mark.parametrize("page", [pages.chat, pages.ask])
+@pytest.mark.parametrize("page", [pages.chat, pages.ask, pages.photos])
 def test_every_script_and_style_carries_this_answers_nonce(page: Page) -> None:
     first, second = page(locked=False), page(locked=False)
     nonces = [re.search(r"script-src 'nonce-([^']+)'", p.headers["content-security-policy"]) for p in (first, second)]
@@ -41,7 +46,11 @@ def test_every_script_and_style_carries_this_answers_nonce(page: Page) -> None:
 
 @pytest.mark.parametrize(
     ("page", "indirect"),
-    [(pages.chat, {"up", "down"}), (pages.ask, {"number", "text", "date", "bool", "right", "wrong"})],
+    [
+        (pages.chat, {"up", "down"}),
+        (pages.ask, {"number", "text", "date", "bool", "right", "wrong"}),
+        (pages.photos, {"right", "wrong", "pointed"}),
+    ],
 )
 def test_words_are_those_of_the_language(page: Page, indirect: set[str]) -> None:
     html = page(locked=True).body.decode()

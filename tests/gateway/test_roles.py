@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,15 +21,19 @@ from sqlalchemy import select
 from tests.answer.marked import call, write
 from tests.gateway.live import Live
 from tests.gateway.test_exchange import ASK, ECHO, gateway, task
+from tests.search import shop
 from tuneloop import journal
 from tuneloop.access import keys
 from tuneloop.ask import clicks, uploads
 from tuneloop.ask.reply import reply
 from tuneloop.choose import experiments
 from tuneloop.db import metadata, tables
+from tuneloop.encoders.choice import open_encoder
 from tuneloop.gateway import guard
-from tuneloop.loop import replay
-from tuneloop.search import documents
+from tuneloop.loop import photo_clicks, replay
+from tuneloop.loop.photos import Finder
+from tuneloop.search import catalogue, documents
+from tuneloop.search.catalogue_sources import Product
 from tuneloop.search.documents import Document
 from tuneloop.workspace import Workspace
 
@@ -36,6 +41,7 @@ from tuneloop.workspace import Workspace
 ROUTES: dict[str, tuple[str, Any]] = {
     "GET /": ("public", None),
     "GET /ask": ("public", None),
+    "GET /photos": ("public", None),
     "GET /docs": ("public", None),
     "GET /health": ("public", None),
     "GET /v1/models": ("reader", None),
@@ -109,6 +115,17 @@ ROUTES: dict[str, tuple[str, Any]] = {
     "POST /tables/{table}/ask": ("user", {"question": "сколько строк"}),
     "POST /tables/{table}/clicks": ("user", {"answer": "{answer}", "verdict": "right"}),
     "DELETE /tables/{table}": ("user", None),
+    "POST /catalogue/search": ("user", {"text": "сокровенное"}),
+    "GET /catalogue/items": ("reader", None),
+    "GET /catalogue/items/{item:path}": ("reader", None),
+    "GET /catalogue/pictures/{picture}": ("reader", None),
+    "POST /catalogue/feedback": ("user", {"query": "{search}", "verdict": "right", "item": "red-item"}),
+    "POST /catalogue/feedback/undo": ("user", {"query": "{search}", "item": "red-item", "user": "red-user"}),
+    "GET /catalogue/proposals": ("admin", None),
+    "POST /catalogue/proposals": ("user", {"query": "{search}", "name": "stolen"}),
+    "POST /catalogue/proposals/{proposal}": ("admin", {"decision": "approve"}),
+    "GET /catalogue/people/{user}": ("user", None),
+    "DELETE /catalogue/people/{user}": ("user", None),
     "GET /keys": ("admin", None),
     "POST /keys": ("admin", {"name": "theirs", "tenant": "red"}),
     "DELETE /keys/{identity}": ("admin", None),
@@ -133,7 +150,7 @@ class Scene:
         elif who:
             headers["Authorization"] = who
         content = None if body is None else json.dumps(body)
-        for own in ("call", "answer") if content else ():
+        for own in ("call", "answer", "search") if content else ():
             content = str(content).replace("{" + own + "}", self.reds.get(own, ""))
         kind = {"Content-Type": "application/json"} if content is not None or method == "POST" else {}
         return httpx.request(
@@ -174,6 +191,18 @@ def red_table(workspace: Workspace) -> dict[str, str]:
     return {"table": identity, "answer": given.id}
 
 
+def red_catalogue(workspace: Workspace, folder: Path) -> dict[str, str]:
+    """A catalogue of the team "red", a search in it with a click, and a product that was proposed."""
+    shop.product("red ball").save(folder / "red.png")
+    product = Product("red-item", "сокровенное", pictures=(folder / "red.png",))
+    catalogue.put(workspace, [product], open_encoder("classical"), tenant="red")
+    found = Finder(workspace, tenant="red").search(folder / "red.png", user="red-user")
+    photo_clicks.record(workspace, found.query, "right", item="red-item", user="red-user", tenant="red")
+    proposed = photo_clicks.propose(workspace, found.query, "сокровенное", tenant="red")
+    picture = catalogue.find(workspace, "red-item", tenant="red").pictures[0][0]
+    return {"item": "red-item", "picture": picture, "search": found.query, "proposal": proposed, "user": "red-user"}
+
+
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with gateway(tmp_path_factory.mktemp("roles"), TOML) as live:
@@ -204,7 +233,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         documents.create(live.workspace, "red-collection", tenant="red")
         documents.add(live.workspace, "red-collection", [Document("d", "сокровенное место")], tenant="red")
         reds["collection"] = "red-collection"
-        reds |= red_table(live.workspace)
+        reds |= red_table(live.workspace) | red_catalogue(live.workspace, tmp_path_factory.mktemp("photos"))
         scene = Scene(live, secrets, reds)
         body = ASK | {"messages": [{"role": "user", "content": "сокровенное"}], "user": "red-user"}
         asked = scene.ask(
@@ -260,7 +289,7 @@ def test_another_teams_administrator_sees_and_changes_nothing(scene: Scene, rout
     assert reply.status_code < 500 or (reply.status_code, route) == (503, "GET /health")
     # what was asked for may be named again in the sentence that it is not there
     assert not [word for word in SECRETS if word in told and word not in scene.filled(route)]
-    for own in ("experiment}", "identity}", "replay}", "collection}", "{table}"):
+    for own in ("experiment}", "identity}", "replay}", "collection}", "{table}", "{item", "{picture}", "{proposal}"):
         if own in route:
             assert reply.status_code == (403 if ROUTES[route][0] == "owner" else 404)
     assert scene.rows() == before

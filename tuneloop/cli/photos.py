@@ -16,10 +16,12 @@ from tuneloop.cli.show import Door
 from tuneloop.texts import _, n_
 
 if TYPE_CHECKING:
+    from tuneloop.loop.photos import Hit
     from tuneloop.search.catalogue import Imported
     from tuneloop.workspace import Workspace
 
 USER = click.option("--user", default="", help=_("Whose click it is."))
+TEAM = click.option("--team", "tenant", default="", help=_("The team whose catalogue it is; its keys see only that."))
 
 
 @click.group("photos", help=_("Photo search that learns: catalogue, search, clicks, training, versions."))
@@ -37,8 +39,9 @@ photos.add_command(report)
 @photos.command("import", help=_("Read a catalogue: CSV, SQLite database or folder of pictures; again for changes."))
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--keep-missing", is_flag=True, help=_("Do not retire products that the source no longer lists."))
+@TEAM
 @click.pass_obj
-def import_(door: Door, source: Path, keep_missing: bool) -> None:
+def import_(door: Door, source: Path, keep_missing: bool, tenant: str) -> None:
     from tuneloop.encoders.choice import open_encoder
     from tuneloop.search import catalogue, catalogue_sources
 
@@ -47,8 +50,10 @@ def import_(door: Door, source: Path, keep_missing: bool) -> None:
     encoder = open_encoder(workspace.settings.text("photos.encoder"))
     named = str(source.absolute())
     with door.progress() as watch:
-        done = catalogue.put(workspace, products, encoder, source=named, retire=not keep_missing, watch=watch)
-    _show_import(door, workspace, encoder.name, done)
+        done = catalogue.put(
+            workspace, products, encoder, source=named, tenant=tenant, retire=not keep_missing, watch=watch
+        )
+    _show_import(door, workspace, encoder.name, done, tenant)
     door.hint(_("Next: tuneloop photos search PHOTO"))
 
 
@@ -59,9 +64,10 @@ def import_(door: Door, source: Path, keep_missing: bool) -> None:
 @click.option("--category", default="", help=_("Its category."))
 @click.option("--price", default="", help=_("Its price."))
 @click.option("--description", default="", help=_("Words about it."))
+@TEAM
 @click.pass_obj
 def add(
-    door: Door, id: str, name: str, pictures: tuple[Path, ...], category: str, price: str, description: str
+    door: Door, id: str, name: str, pictures: tuple[Path, ...], category: str, price: str, description: str, tenant: str
 ) -> None:
     from tuneloop.encoders.choice import open_encoder
     from tuneloop.search import catalogue, catalogue_sources
@@ -69,16 +75,18 @@ def add(
     workspace = door.workspace(create=True)
     product = catalogue_sources.Product(id.strip(), name.strip(), category, price, description, pictures)
     encoder = open_encoder(workspace.settings.text("photos.encoder"))
-    _show_import(door, workspace, encoder.name, catalogue.put(workspace, [product], encoder))
+    done = catalogue.put(workspace, [product], encoder, tenant=tenant)
+    _show_import(door, workspace, encoder.name, done, tenant)
 
 
 @photos.command("retire", help=_("Take a product out of the search."))
 @click.argument("item")
+@TEAM
 @click.pass_obj
-def retire(door: Door, item: str) -> None:
+def retire(door: Door, item: str, tenant: str) -> None:
     from tuneloop.search import catalogue
 
-    catalogue.retire(door.workspace(), item)
+    catalogue.retire(door.workspace(), item, tenant=tenant)
     door.say(_("{id} is not searched any more; importing or adding it again brings it back.").format(id=escape(item)))
     door.result({"retired": item})
 
@@ -86,12 +94,14 @@ def retire(door: Door, item: str) -> None:
 @photos.command("list", help=_("The catalogue, or the products whose name holds the given words."))
 @click.argument("words", nargs=-1)
 @click.option("--limit", default=50, type=click.IntRange(1, 100_000), help=_("Products shown at most."))
+@TEAM
 @click.pass_obj
-def list_(door: Door, words: tuple[str, ...], limit: int) -> None:
+def list_(door: Door, words: tuple[str, ...], limit: int, tenant: str) -> None:
     from tuneloop.search import catalogue
 
-    workspace = door.workspace()
-    found = catalogue.named(workspace, " ".join(words), limit=limit) if words else catalogue.items(workspace)
+    found = catalogue.items(door.workspace(), tenant=tenant)
+    if words:
+        found = catalogue.matching(found, " ".join(words))
     rows = [(escape(i.id), escape(i.name), escape(i.category), escape(i.price), len(i.pictures)) for i in found[:limit]]
     columns = (_("id"), _("name"), _("category"), _("price"), _("pictures"))
     door.table(n_("{n} product", "{n} products", len(found)).format(n=len(found)), columns, rows, right=(4,))
@@ -111,7 +121,7 @@ def search(door: Door, photo: Path, k: int, category: str, user: str) -> None:
     if not found.known:
         door.say(_("This does not seem to be in the catalogue; nearest to it are:"))
     rows = [
-        (n, escape(h.item), escape(h.name), escape(h.category), escape(h.price), f"{h.similarity:.2f}")
+        (n, escape(h.item), escape(h.name), escape(h.category), escape(h.price), _similar(h))
         for n, h in enumerate(found.hits, 1)
     ]
     columns = ("", _("id"), _("name"), _("category"), _("price"), _("similarity"))
@@ -119,6 +129,46 @@ def search(door: Door, photo: Path, k: int, category: str, user: str) -> None:
     door.table(title, columns, rows, right=(0, 5))
     door.hint(_("Say what is right: tuneloop photos click {id} right PRODUCT").format(id=found.query))
     door.result(asdict(found))
+
+
+@photos.command("find", help=_("Find products by words: what pictures show where the encoder has text, else names."))
+@click.argument("words", nargs=-1, required=True)
+@click.option("-k", default=0, type=click.IntRange(0, 1000), help=_("How many products; 0: the setting."))
+@click.option("--category", default="", help=_("Only products of this category."))
+@TEAM
+@click.pass_obj
+def find(door: Door, words: tuple[str, ...], k: int, category: str, tenant: str) -> None:
+    from tuneloop.loop.photo_words import NAMES, Words
+    from tuneloop.loop.photos import Finder
+
+    found = Words(Finder(door.workspace(), tenant=tenant)).search(" ".join(words), k=k, category=category)
+    if found.method == NAMES:
+        door.say(_("The encoder of this catalogue knows no text: names were searched instead."))
+    rows = [(escape(h.item), escape(h.name), escape(h.category), escape(h.price), _similar(h)) for h in found.hits]
+    columns = (_("id"), _("name"), _("category"), _("price"), _("similarity"))
+    title = n_("{n} product", "{n} products", len(rows)).format(n=len(rows))
+    door.table(title, columns, rows, right=(4,))
+    door.result(asdict(found))
+
+
+@photos.command(
+    "serve",
+    help=_("Serve photo search: its page and its API, no language model; `tuneloop serve` has the page too."),
+)
+@click.option("--host", help=_("Address to listen on (default: setting serve.host)."))
+@click.option("--port", type=click.IntRange(0, 65535), help=_("Port; 0 picks a free one (default: serve.port)."))
+@click.pass_obj
+def serve(door: Door, host: str | None, port: int | None) -> None:
+    from tuneloop.cli.serve import need_extra, run
+    from tuneloop.search import catalogue
+
+    need_extra()
+    workspace = door.workspace()
+    if not catalogue.revision(workspace):
+        door.hint(_("There is no catalogue yet: tuneloop photos import CATALOGUE.csv"))
+    host = host or workspace.settings.text("serve.host")
+    port = workspace.settings.integer("serve.port") if port is None else port
+    run(door, workspace, host=host, port=port, page="/photos")
 
 
 @photos.command("click", help=_("Say of a search: right ID, wrong ID, pointed ID, absent, or comment --text."))
@@ -214,7 +264,7 @@ def rollback(door: Door, note: str) -> None:
     door.result({"active": found.id})
 
 
-def _show_import(door: Door, workspace: Workspace, encoder: str, done: Imported) -> None:
+def _show_import(door: Door, workspace: Workspace, encoder: str, done: Imported, tenant: str) -> None:
     for product, why in done.problems[:20]:
         door.say(f"[yellow]{escape(product)}[/yellow]: {escape(why)}")
     if len(done.problems) > 20:
@@ -222,9 +272,13 @@ def _show_import(door: Door, workspace: Workspace, encoder: str, done: Imported)
     said = _("{added} added, {changed} changed, {unchanged} unchanged, {retired} retired, {without} without a picture")
     counts = {"added": done.added, "changed": done.changed, "unchanged": done.unchanged, "retired": done.retired}
     door.say(said.format(**counts, without=done.without_picture))
-    found = warn_alike(door, workspace, encoder, done.fresh)
+    found = warn_alike(door, workspace, encoder, done.fresh, tenant)
     shown = {name: value for name, value in asdict(done).items() if name != "fresh"}
     door.result(shown | {"alike": found})
+
+
+def _similar(hit: Hit) -> str:
+    return f"{hit.similarity:.2f}"
 
 
 def _parts() -> list[tuple[str, str]]:

@@ -70,11 +70,13 @@ def duplicates(door: Door, least: float) -> None:
     door.result([_plain(one) for one in found])
 
 
-def warn_alike(door: Door, workspace: Workspace, encoder: str, changed: Sequence[str]) -> list[dict[str, Any]]:
+def warn_alike(
+    door: Door, workspace: Workspace, encoder: str, changed: Sequence[str], tenant: str = ""
+) -> list[dict[str, Any]]:
     """Say which of the products that an import brought look like others."""
     from tuneloop.search import alike
 
-    found = alike.groups(workspace, encoder, changed=changed) if changed else []
+    found = alike.groups(workspace, encoder, tenant=tenant, changed=changed) if changed else []
     for one in found[:5]:
         said = _("nearly the same picture ({similarity:.3f}): {products}")
         text = said.format(similarity=one.similarity, products=_listed(one))

@@ -43,7 +43,7 @@ print(reply.choices[0].message.content)
 def serve(door: Door, version: str | None, file: Path | None, host: str | None, port: int | None) -> None:
     if version and file:
         raise click.UsageError(_("--version and --model exclude each other"))
-    _need_extra()
+    need_extra()
     workspace = _workspace(door, file)
     host = host or workspace.settings.text("serve.host")
     port = workspace.settings.integer("serve.port") if port is None else port
@@ -59,9 +59,11 @@ def run(
     version: str | None = None,
     file: Path | None = None,
     visitor: Callable[[str], bool] | None = None,
+    page: str = "",
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises what `Serving.start` raises, Refused for an open address without a key.
 
+    page: the path of the page that people are sent to; where it is given, no version is loaded.
     visitor: called with the URL, in a thread, as soon as the server answers; the server stops when it returns false.
     """
     from tuneloop import versions
@@ -72,7 +74,8 @@ def run(
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     socket = listen(host, port)
     wanted = versions.find(workspace, version) if version else None
-    serving = Serving(workspace, file=file, version=wanted) if file or wanted or needs_version(workspace) else None
+    loads = not page and (file or wanted or needs_version(workspace))
+    serving = Serving(workspace, file=file, version=wanted) if loads else None
     try:
         app = create(workspace, serving, host=host)  # refuses an open address without a key before anything is loaded
         if serving:
@@ -80,7 +83,12 @@ def run(
         url = _url(host, socket.getsockname()[1])
 
         def ready() -> None:
-            _introduce(door, workspace, serving, url, app.state.doorkeeper.locked)
+            if page:
+                door.say(_("The page:   {url}").format(url=f"[link={url}{page}]{url}{page}[/link]"))
+                door.say(_("Ctrl-C stops it; requests in flight may end first."))
+                door.result({"url": url, "page": url + page})
+            else:
+                _introduce(door, workspace, serving, url, app.state.doorkeeper.locked)
             if visitor:
                 threading.Thread(target=_visit, args=(server, visitor, url), daemon=True).start()
 
@@ -143,7 +151,8 @@ def _workspace(door: Door, file: Path | None) -> Workspace:
     return open_workspace(locate(door.flag), create=file is not None)
 
 
-def _need_extra() -> None:
+def need_extra() -> None:
+    """Raises MissingExtra without what the server needs."""
     import importlib.util
 
     missing = [name for name in ("fastapi", "uvicorn", "httpx", "xllamacpp") if importlib.util.find_spec(name) is None]

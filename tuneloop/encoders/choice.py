@@ -54,7 +54,20 @@ def _joined(parts: list[Encoder]) -> Encoder:
     def pictures(pixels: Pixels) -> Vectors:
         return np.hstack([_unit(part.pictures(resized(pixels, part.side))) for part in parts])
 
-    return Encoder("+".join(part.name for part in parts), side, pictures)
+    if not any(part.texts for part in parts):
+        return Encoder("+".join(part.name for part in parts), side, pictures)
+
+    def texts(said: Sequence[str]) -> Vectors:
+        # Zeros where a part has no text: the product with a picture's vector is then that of the parts that have.
+        blank = np.zeros((1, side, side, 3), dtype=np.uint8)
+        widths = [part.pictures(resized(blank, part.side)).shape[1] for part in parts]
+        made = [
+            _unit(part.texts(said)) if part.texts else np.zeros((len(said), width), dtype=np.float32)
+            for part, width in zip(parts, widths, strict=True)
+        ]
+        return np.hstack(made)
+
+    return Encoder("+".join(part.name for part in parts), side, pictures, texts)
 
 
 def resized(pixels: Pixels, side: int) -> Pixels:

@@ -53,6 +53,7 @@ class Clip:
         self.side = int(config.vision_config.image_size)
         self.name = f"clip-{Path(place).name}-{_mark(self.model)}"
         self._mean, self._spread = _normalisation(place)
+        self._tokenizer: Any = None  # read with the first text: searches by photo need none
 
     def pictures(self, pixels: Pixels) -> Vectors:
         """(n, side, side, 3) bytes -> (n, d) unit vectors."""
@@ -66,14 +67,32 @@ class Clip:
         return _unit(np.concatenate(made)) if made else np.zeros((0, 0), dtype=np.float32)
 
     def texts(self, said: Sequence[str]) -> Vectors:
-        """Texts -> (n, d) unit vectors in the space of the pictures."""
-        from transformers import AutoTokenizer
-
-        tokens = AutoTokenizer.from_pretrained(self.place)(
-            list(said), padding="max_length", truncation=True, return_tensors="pt"
+        """Texts -> (n, d) unit vectors in the space of the pictures. Raises Missing without the model's tokenizer."""
+        if self._tokenizer is None:
+            self._tokenizer = _tokenizer(self.place)
+        longest = int(self.model.config.text_config.max_position_embeddings)
+        tokens = self._tokenizer(
+            list(said), padding="max_length", truncation=True, max_length=longest, return_tensors="pt"
         )
         with self._torch.inference_mode():
             return _unit(_pooled(self.model.get_text_features(**tokens)))
+
+
+def _tokenizer(place: str) -> Any:
+    from transformers import AutoTokenizer
+
+    why = ""
+    try:
+        found = AutoTokenizer.from_pretrained(place)
+        # Without files transformers 5 makes one that knows no word, and every text would be the same vector.
+        if len(found.get_vocab()) > len(found.all_special_tokens):
+            return found
+    except (OSError, ValueError) as problem:
+        why = str(problem).strip().split("\n")[0][:160]
+    raise Missing(
+        _("'{name}' has no tokenizer to read texts with").format(name=place) + (f": {why}" if why else ""),
+        fix=_("Put the model's tokenizer.json (and tokenizer_config.json) into its folder."),
+    )
 
 
 def _pooled(found: Any) -> Vectors:

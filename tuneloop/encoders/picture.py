@@ -7,7 +7,9 @@ as its EXIF says, with no EXIF, and so without the place where it was taken.
 
 from __future__ import annotations
 
+import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from tuneloop.texts import _
 Pixels = NDArray[np.uint8]  # (n, side, side, 3) RGB
 
 MEMORY = 300 << 20  # bytes a child may take: 20 megapixels of RGBA and one copy
+SMALL_SIDE = 320  # pixels of a picture in a list
 AT_ONCE = 64  # pictures of one child: its start takes 0.15 s, a picture 4 ms
 SAID: dict[str, type[TuneloopError]] = {e.__name__: e for e in (BadInput, Damaged, Hostile, Missing)}
 
@@ -80,3 +83,26 @@ def _read_together(paths: list[Path], side: int, keep: Sequence[Path | None]) ->
             found.append(Picture(pixels[at : at + size].reshape(side, side, 3)))
             at += size
     return found
+
+
+def small_copy(copy: Path) -> Path:
+    """A JPEG of at most 320 pixels beside a clean copy, made once; the copy itself where it cannot be read.
+
+    In this process: the copy was written by our own child, as a plain JPEG of at most 1024 pixels.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    small = copy.with_suffix(".small.jpg")
+    if small.is_file():
+        return small
+    part = small.with_name(f".{small.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        with Image.open(copy, formats=("JPEG",)) as opened:
+            opened.draft("RGB", (SMALL_SIDE, SMALL_SIDE))
+            opened.thumbnail((SMALL_SIDE, SMALL_SIDE))
+            opened.save(part, format="JPEG", quality=85)
+    except (OSError, UnidentifiedImageError, SyntaxError):  # a damaged copy: whoever looks at it sees that it is
+        part.unlink(missing_ok=True)
+        return copy
+    part.replace(small)
+    return small

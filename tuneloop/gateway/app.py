@@ -22,6 +22,7 @@ from tuneloop.answer.serving import Serving
 from tuneloop.errors import Conflict, Missing, TuneloopError
 from tuneloop.gateway import (
     bridge,
+    catalogue,
     documents,
     experiments,
     figures,
@@ -31,6 +32,7 @@ from tuneloop.gateway import (
     models,
     optimisations,
     pages,
+    people,
     quality,
     replays,
     tables,
@@ -50,6 +52,7 @@ router = APIRouter()
 ROUTERS = (
     bridge.router, tasks.router, experiments.router, replays.router, models.router, figures.router, metrics.router,
     keys.router, quality.router, optimisations.router, documents.router, tables.router,
+    catalogue.router, people.router,
 )  # fmt: skip
 
 
@@ -180,6 +183,11 @@ def page(request: Request) -> HTMLResponse:
 @router.get("/ask", include_in_schema=False, dependencies=[needs("public")])
 def ask_page(request: Request) -> HTMLResponse:
     return pages.ask(locked=_desk(request).doorkeeper.locked)
+
+
+@router.get("/photos", include_in_schema=False, dependencies=[needs("public")])
+def photos_page(request: Request) -> HTMLResponse:
+    return pages.photos(locked=_desk(request).doorkeeper.locked)
 
 
 @router.get("/docs", include_in_schema=False, dependencies=[needs("public")])

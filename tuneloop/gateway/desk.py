@@ -36,6 +36,7 @@ from tuneloop.choose.assign import Assigner
 from tuneloop.errors import TuneloopError
 from tuneloop.gateway.engines import Engines
 from tuneloop.gateway.failures import Failure
+from tuneloop.gateway.finders import Finders
 from tuneloop.gateway.origin import Origin
 from tuneloop.gateway.quality import judge_new
 from tuneloop.gateway.reading import Asked
@@ -97,6 +98,7 @@ class Desk:
         self.library = Library(workspace)
         self.tables = Opened(workspace)
         self.retraining = Retraining(workspace)
+        self.photos = Finders(workspace)
         self.shadows = 0  # under way
         self.test_results: list[tuple[tuple[str, str, str], float]] = []
         self._watched = self._sampled = self._judged = float("-inf")
@@ -190,6 +192,7 @@ class Desk:
         await asyncio.to_thread(self.settle)
         await asyncio.to_thread(self.spans.close)
         await asyncio.to_thread(self.tables.close)
+        await asyncio.to_thread(self.photos.close)
 
     def settle(self) -> None:
         """Bring every row that waits in the journal into the database. Blocking; milliseconds when little waits."""

@@ -14,7 +14,7 @@ from tuneloop.gateway.origin import Origin, check_host, check_type
 from tuneloop.texts import _
 
 # A route that takes files checks form, size and time of its body itself, once it knows who sends it.
-STREAMED = frozenset({("POST", "/tables")})
+STREAMED = frozenset({("POST", "/tables"), ("POST", "/catalogue/search")})
 BODY_SECONDS = 30.0  # for a whole body to arrive; 1 MB at the slowest mobile speeds takes 20
 
 

@@ -91,6 +91,61 @@ def ask(*, locked: bool) -> HTMLResponse:
     return _page("ask.html", {"words": words, "locked": locked, "language": texts.language()}, words["title"])
 
 
+def photos(*, locked: bool) -> HTMLResponse:
+    """The page at "/photos": a photo in, products out, and the buttons that teach the search."""
+    words = {
+        "title": _("tuneloop: photo search"),
+        "drop": _("Drop a photo of a product here, paste it, or choose one: it is looked up in the catalogue."),
+        "choose": _("Choose a photo"),
+        "camera": _("Take a photo"),
+        "searching": _("searching"),
+        "products": _("Products in the catalogue"),
+        "by_words": _("Or search by words"),
+        "find": _("Find"),
+        "mine": _("your photo"),
+        "none": _("no picture"),
+        "found": _("Nearest first. Say what is right: the next search knows it."),
+        "unknown": _("This does not seem to be in the catalogue; nearest to it are:"),
+        "nothing": _("Nothing was found."),
+        "names": _("The encoder of this catalogue knows no text: names were searched instead."),
+        "similarity": _("similarity"),
+        "right": _("Right"),
+        "wrong": _("Wrong"),
+        "pointed": _("That one"),
+        "absent": _("Not in the catalogue"),
+        "point": _("Point at the right product"),
+        "which": _("A word or two of the product's name"),
+        "shows": _("Noted: your photo shows {name}."),
+        "comment": _("Comment"),
+        "add": _("Add product"),
+        "name": _("Name"),
+        "category": _("Category"),
+        "price": _("Price"),
+        "propose": _("Propose"),
+        "proposed": _("Proposed: it is searched once an admin agrees."),
+        "waiting": _("Proposed products"),
+        "approve": _("Approve"),
+        "reject": _("Reject"),
+        "kept": _("Photos and clicks are kept so that the search can learn from them."),
+        "forget": _("Remove mine"),
+        "sure": _("Your searches, photos, clicks, comments and proposals will be removed for good. Sure?"),
+        "forgotten": _("Removed."),
+        "undo": _("undo"),
+        "undone": _("Taken back."),
+        "noted": _("Noted; the next search knows it."),
+        "save": _("Save"),
+        "cancel": _("Never mind"),
+        "thanks": _("Saved"),
+        "failed": _("That did not work:"),
+        "key": _("API key"),
+        "chat": _("Chat"),
+        "tables": _("Tables"),
+        "docs": _("API"),
+    }
+    data = {"words": words, "locked": locked, "language": texts.language()}
+    return _page("photos.html", data, words["title"], images="blob:")
+
+
 def reference(document: dict[str, Any]) -> HTMLResponse:
     """The page at "/docs": every route of the OpenAPI document, its words and its answers."""
     routes = []
@@ -106,7 +161,7 @@ def reference(document: dict[str, Any]) -> HTMLResponse:
     return _page("docs.html", {}, _("tuneloop: the API"), body="".join(routes))
 
 
-def _page(name: str, data: dict[str, Any], title: str, body: str = "") -> HTMLResponse:
+def _page(name: str, data: dict[str, Any], title: str, body: str = "", images: str = "data:") -> HTMLResponse:
     nonce = secrets.token_urlsafe(16)
     # "<" inside the JSON could otherwise close the script element it stands in
     safe = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
@@ -121,7 +176,7 @@ def _page(name: str, data: dict[str, Any], title: str, body: str = "") -> HTMLRe
         filled = filled.replace(slot, value)
     policy = (
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"img-src {images}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     headers = {
         "Content-Security-Policy": policy,

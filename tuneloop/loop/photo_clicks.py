@@ -137,7 +137,10 @@ def propose(
     user: str = "",
     tenant: str = "",
 ) -> str:
-    """A product that a user misses, with the photo of the search; it waits for `decide`. Raises BadInput, Missing."""
+    """A product that a user misses, with the photo of the search; it waits for `decide`. Raises BadInput, Missing.
+
+    The same proposal of the same person again is the one that waits already.
+    """
     said = [text.strip() for text in (name, category, price)]
     if not said[0] or any(len(text) > MOST_NAME for text in said):
         raise BadInput(_("a product needs a name of at most {n} characters").format(n=MOST_NAME))
@@ -147,10 +150,13 @@ def propose(
         asked = rows.execute(select(photo_queries.c.path).where(*mine)).first()
         if asked is None:
             raise Missing(_("there is no search '{id}'").format(id=query[:80]), fix=_("Search with the photo again."))
-        row = {"id": identity, "tenant": tenant, "query": query, "user": user, "path": asked.path, "state": "pending"}
+        row = {"tenant": tenant, "query": query, "user": user, "path": asked.path, "state": "pending"}
         row |= dict(zip(("name", "category", "price"), said, strict=True))
+        same = [new_products.c[name] == value for name, value in row.items()]
+        if known := rows.execute(select(new_products.c.id).where(*same)).scalar():
+            return str(known)
         undecided = {"time": time.time(), "decided": None, "decided_by": "", "item": ""}
-        rows.execute(insert(new_products), [row | undecided])
+        rows.execute(insert(new_products), [{"id": identity} | row | undecided])
     return identity
 
 

@@ -90,8 +90,9 @@ def forget(workspace: Workspace, user: str, *, tenant: str = "") -> Removed:
             rows.execute(delete(photo_queries).where(photo_queries.c.id.in_(part)))
         for part in _parts(theirs):  # what comparisons of versions measured on them
             rows.execute(delete(outcomes).where(outcomes.c.call.in_(part)))
-        rows.execute(delete(bot_dialogues).where(bot_dialogues.c.user == user))
-        rows.execute(update(bot_updates).where(bot_updates.c.user == user).values(user="", body=None))
+        if not tenant:  # the bot is of no team; another team's person may bear the same name
+            rows.execute(delete(bot_dialogues).where(bot_dialogues.c.user == user))
+            rows.execute(update(bot_updates).where(bot_updates.c.user == user).values(user="", body=None))
         gone = photos - _wanted(rows, photos)
         for part in _parts(sorted(gone)):
             rows.execute(delete(picture_vectors).where(picture_vectors.c.id.in_(part)))

@@ -6,6 +6,7 @@ found by any map, and make every figure look better than it is.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tuneloop.encoders.choice import Encoder
@@ -52,6 +53,15 @@ def approve(workspace: Workspace, proposal: str, encoder: Encoder, *, by: str, t
 def reject(workspace: Workspace, proposal: str, *, by: str, tenant: str = "") -> str:
     """Say no to a proposal and return its name. Raises Missing, Conflict when it was decided before."""
     return str(photo_clicks.decide(workspace, proposal, "rejected", by=by, tenant=tenant).name)
+
+
+def picture(workspace: Workspace, photo: str, *, tenant: str = "") -> Path:
+    """The photo of a proposal, by the name of the photo: what an admin looks at. Raises Missing."""
+    for row in photo_clicks.proposals(workspace, tenant=tenant):
+        path = workspace.path / str(row.path)
+        if path.stem == photo and path.is_file():
+            return path
+    raise Missing(_("there is no picture '{id}'").format(id=photo[:80]))
 
 
 def _is_approved(workspace: Workspace, proposal: str, tenant: str) -> bool:

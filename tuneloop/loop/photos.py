@@ -111,13 +111,7 @@ class Finder:
         vector = vectors.load(self.workspace, [found.id], self.encoder.name)[found.id]
         score = self._scores(state, vector)
         if category:
-            outside = np.array([i.category.casefold() != category.casefold() for i in state.items])
-            if outside.all():
-                raise BadInput(
-                    _("there is no category '{name}'").format(name=category[:80]),
-                    fix=_("`tuneloop photos list` shows the catalogue."),
-                )
-            score = np.where(outside, -np.inf, score).astype(np.float32)
+            score = np.where(of_category(state.items, category), score, -np.inf).astype(np.float32)
         best = top(score, k or self.workspace.settings.integer("photos.results"))
         known = bool(best) and best[0][1] >= state.threshold
         return self._noted(query, state, found, best, known, user, started)
@@ -132,7 +126,7 @@ class Finder:
         user: str,
         started: float,
     ) -> Found:
-        hits = tuple(_hit(state.items[i], similarity) for i, similarity in best)
+        hits = tuple(hit(state.items[i], similarity) for i, similarity in best)
         latency = (time.perf_counter() - started) * 1000
         row = {
             "id": query,
@@ -337,7 +331,19 @@ def _folder(workspace: Workspace) -> Path:
     return workspace.path / "photos" / "index"
 
 
-def _hit(item: catalogue.Item, similarity: float) -> Hit:
+def of_category(items: Sequence[catalogue.Item], category: str) -> Any:
+    """(products,) whether each is of the category; "" is all. Raises BadInput for one that no product has."""
+    inside = np.array([not category or i.category.casefold() == category.casefold() for i in items], dtype=bool)
+    if not inside.any():
+        raise BadInput(
+            _("there is no category '{name}'").format(name=category[:80]),
+            fix=_("`tuneloop photos list` shows the catalogue."),
+        )
+    return inside
+
+
+def hit(item: catalogue.Item, similarity: float) -> Hit:
+    """A product as a search shows it."""
     picture = item.pictures[0][1] if item.pictures else ""
     shown = min(1.0, max(-1.0, similarity))  # what was said of photos like it may lead out of the cosines
     return Hit(item.id, item.name, item.category, item.price, shown, picture)

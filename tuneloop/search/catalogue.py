@@ -7,7 +7,7 @@ clicks on a retired product keep their meaning. It is one transaction: a catalog
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,15 +156,30 @@ def find(workspace: Workspace, item: str, *, tenant: str = "") -> Item:
 
 def named(workspace: Workspace, text: str, *, tenant: str = "", limit: int = 10) -> list[Item]:
     """Active products whose name, category or id holds every word of the text; names that begin with it come first."""
+    return matching(items(workspace, tenant=tenant), text)[:limit] if text.split() else []
+
+
+def matching(among: Iterable[Item], text: str) -> list[Item]:
+    """Those products whose name, category or id holds every word; names that begin with the first one come first."""
     words = text.casefold().split()
-    if not words:
-        return []
     found = []
-    for item in items(workspace, tenant=tenant):
+    for item in among:
         said = f"{item.name} {item.category} {item.id}".casefold()
         if all(word in said for word in words):
-            found.append((not item.name.casefold().startswith(words[0]), item.name.casefold(), item.id, item))
-    return [item for *_order, item in sorted(found, key=lambda f: f[:3])][:limit]
+            later = bool(words) and not item.name.casefold().startswith(words[0])
+            found.append((later, item.name.casefold(), item.id, item))
+    return [item for *_order, item in sorted(found, key=lambda f: f[:3])]
+
+
+def picture(workspace: Workspace, identity: str, *, tenant: str = "") -> Path:
+    """The clean copy of a picture that a product of this tenant has or had. Raises Missing."""
+    mine = (catalogue_pictures.c.tenant == tenant, catalogue_pictures.c.id == identity)
+    with workspace.db.read() as rows:
+        found = rows.execute(select(catalogue_pictures.c.path).where(*mine).limit(1)).first()
+    path = workspace.path / str(found.path if found else "")
+    if not path.is_file():
+        raise Missing(_("there is no picture '{id}'").format(id=identity[:80]))
+    return path
 
 
 def revision(workspace: Workspace, *, tenant: str = "") -> int:
