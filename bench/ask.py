@@ -16,16 +16,16 @@ import tomllib
 import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from bench.frame import ROOT
 from tuneloop.ask.dates import spans
+from tuneloop.ask.gold import Rows, same
 from tuneloop.ask.question import Reading, read
 from tuneloop.ask.table import Table, open_table
 from tuneloop.ask.words import tokens
@@ -35,8 +35,6 @@ SHARED = ROOT.parent / "shared" / "data"
 QUESTIONS = ROOT / "tests" / "ask" / "questions.toml"
 SURE = 0.8  # a wrong answer at least this sure is wrong but confident
 WIKI = "wikitablequestions"
-
-Rows = Sequence[Sequence[Any]]
 
 
 @dataclass
@@ -74,28 +72,6 @@ class Score:
             f"  seconds to read: p50 {times[len(times) // 2]:.4f}, p95 {times[int(0.95 * len(times))]:.4f},"
             f" longest {times[-1]:.3f} (the first of a table makes its index)"
         )
-
-
-def same(gold: Rows, got: Rows) -> bool:
-    """Whether every gold column stands in the result, row by row, in any order; more columns may stand beside."""
-    if len(gold) != len(got) or (gold and len(gold[0]) > len(got[0])):
-        return False
-    if not gold:
-        return True
-    wanted = sorted(tuple(map(_plain, row)) for row in gold)
-    columns = [sorted(_plain(row[j]) for row in got) for j in range(len(got[0]))]
-    fits = [[j for j, c in enumerate(columns) if c == sorted(r[i] for r in wanted)] for i in range(len(gold[0]))]
-    return any(
-        len(set(pick)) == len(pick) and sorted(tuple(_plain(row[j]) for j in pick) for row in got) == wanted
-        for pick in product(*fits)
-    )
-
-
-def _plain(value: Any) -> str:
-    """A value for comparing: six significant digits, truth values as numbers."""
-    if isinstance(value, bool | int | float | Decimal):
-        return f"{float(value):.6g}" if math.isfinite(float(value)) else "nan"
-    return str(value)
 
 
 def ask(table: Table, question: str, score: Score) -> tuple[Reading, Rows]:

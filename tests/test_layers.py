@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tuneloop"
 
 LAYERS = (
-    ("errors", "texts", "progress", "records", "settings", "stats", "child"),
+    ("errors", "texts", "progress", "records", "settings", "stats", "child", "machine"),
     ("db", "engines", "encoders"),
     ("workspace", "versions", "journal", "jobs"),
     ("collect", "tune", "answer", "access", "choose", "search"),

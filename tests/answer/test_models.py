@@ -18,7 +18,7 @@ from tuneloop.answer import calls, models
 from tuneloop.answer.book import parse
 from tuneloop.choose import experiments
 from tuneloop.db import tables
-from tuneloop.errors import BadInput, Conflict, Damaged, EngineError, Hostile, Missing, Refused
+from tuneloop.errors import BadInput, Conflict, Damaged, EngineError, Hostile, Missing, OutOfResources, Refused
 from tuneloop.records import Call
 from tuneloop.workspace import Workspace, open_workspace, write_atomically
 
@@ -33,6 +33,8 @@ class Files(ThreadingHTTPServer):
         self.content: dict[str, bytes] = {}
         self.cut: dict[str, int] = {}
         self.leads: dict[str, str] = {}
+        self.announced: dict[str, int] = {}  # said to have so many bytes, of which none comes
+        self.unannounced: set[str] = set()
         self.ranges: list[str] = []
         self.url = f"http://files.lan:{self.server_port}"
 
@@ -44,6 +46,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Stay quiet."""
 
     def do_GET(self) -> None:
+        if size := self.server.announced.get(self.path):
+            self.send_response(200)
+            self.send_header("Content-Length", str(size))
+            self.end_headers()
+            return
         if self.path in self.server.leads:
             self.send_response(302)
             self.send_header("Location", self.server.leads[self.path])
@@ -57,7 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.ranges.append(asked)
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
         self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(data) - start))
+        if self.path not in self.server.unannounced:
+            self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
         self.wfile.write(data[start : self.server.cut.pop(self.path, len(data))])
 
@@ -108,6 +116,22 @@ def test_a_file_is_fetched_and_goes_on_where_it_broke_off(workspace: Workspace, 
     assert [(m["id"], m["family"], m["size"], m["needed_by"]) for m in listed] == [("a.gguf", "llama", len(data), "")]
     with pytest.raises(Conflict):
         models.fetch(workspace, server.url + "/a.gguf", resolver=here)
+
+
+def test_what_the_disk_does_not_hold_is_not_begun(
+    workspace: Workspace, server: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.announced["/vast.gguf"] = 1 << 50
+    with pytest.raises(OutOfResources, match="GB of disk are needed"):
+        models.fetch(workspace, server.url + "/vast.gguf", limit=1 << 60, resolver=here)
+    assert not list(workspace.folder("models").iterdir())
+    server.content["/a.gguf"] = tiny(tmp_path)
+    server.unannounced.add("/a.gguf")
+    monkeypatch.setattr(models, "RESERVE", 1 << 50)
+    with pytest.raises(OutOfResources, match="GB of disk are needed"):
+        models.fetch(workspace, server.url + "/a.gguf", resolver=here)
+    monkeypatch.setattr(models, "RESERVE", 1000)
+    assert models.fetch(workspace, server.url + "/a.gguf", resolver=here).exists()
 
 
 def test_an_inner_address_is_refused_also_behind_a_redirect(

@@ -122,7 +122,7 @@ def test_menu_repeats_the_choice_and_goes_back(
     typed = ["9", "x", "", "2", "1", "r", "0", "3", "average price by city", "w", "median price by city"]
     typed += ["delete all rows", "x" * 600, "", "4", "1", "", "0", "1", "5", "", "0"]
     shown = run_menu(source, typed, capsys)
-    assert shown.count("Type a number from 0 to 5.") == 2
+    assert shown.count("Type a number from 0 to 6.") == 2
     assert "→ 2  Ready questions" in shown and "→ 1  How many rows are there?" in shown and "→ Back" in shown
     assert "Number of rows: 5." in shown and "kept as right" in shown and "kept as wrong" in shown
     assert "only read" in shown and "1 to 500" in shown

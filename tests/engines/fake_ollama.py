@@ -42,6 +42,7 @@ class FakeOllama(ThreadingHTTPServer):
         self.cut: set[str] = set()  # paths whose stream ends in the middle
         self.broken: set[str] = set()  # paths whose stream reports an error after it began
         self.slow: dict[str, float] = {}  # path -> seconds before the answer
+        self.bytes = 100  # of a model that is pulled
 
     @property
     def url(self) -> str:
@@ -157,9 +158,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _pull(self, body: dict[str, Any]) -> None:
         if body["model"].startswith("no-such"):
             return self._stream([{"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"}])
-        self.server.models[body["model"]] = body
+        if self.server.bytes < 1 << 50:
+            self.server.models[body["model"]] = body
         digest = "sha256:" + "a" * 64
-        progress = [{"status": f"pulling {digest}", "digest": digest, "total": 100, "completed": n} for n in (10, 100)]
+        total = self.server.bytes
+        steps = (total // 10, total)
+        progress = [{"status": f"pulling {digest}", "digest": digest, "total": total, "completed": n} for n in steps]
         return self._stream([{"status": "pulling manifest"}, *progress, {"status": "success"}])
 
     def _copy(self, body: dict[str, Any]) -> None:
@@ -188,7 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _show(self, body: dict[str, Any]) -> None:
         model = self.server.models[body["model"]]
-        self._json({"template": model.get("template", ""), "details": {"format": "gguf"}, "model_info": {}})
+        info = model.get("model_info", {})
+        self._json({"template": model.get("template", ""), "details": {"format": "gguf"}, "model_info": info})
 
     def _delete(self, body: dict[str, Any]) -> None:
         del self.server.models[body["model"]]

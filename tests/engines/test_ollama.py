@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import shared_data
 from tests.engines.fake_ollama import FakeOllama, fake_ollama
 from tuneloop.engines.ollama import Ollama, library, name, tagged
-from tuneloop.errors import BadInput, EngineDown, EngineError, EngineTimeout, Missing, TuneloopError
+from tuneloop.errors import BadInput, EngineDown, EngineError, EngineTimeout, Missing, OutOfResources, TuneloopError
 
 Result = TypeVar("Result")
 HELLO = [{"role": "user", "content": "привет"}]
@@ -135,6 +135,20 @@ def test_answers_whole_and_in_pieces(server: FakeOllama, model: Path) -> None:
         "stream": False,
         "options": {"temperature": 0},
     }
+
+
+def test_a_pull_ends_when_what_is_announced_has_no_room(server: FakeOllama) -> None:
+    asked = []
+
+    def room(needed: int) -> None:
+        asked.append(needed)
+        raise OutOfResources("no room")
+
+    with pytest.raises(OutOfResources):
+        run(server.url, lambda c: c.pull("qwen3", room=room))
+    assert asked == [90], "100 announced, 10 of them there already"
+    run(server.url, lambda c: c.pull("qwen3", room=asked.append))
+    assert asked == [90, 90]
 
 
 def test_pull_shows_progress_and_says_why_it_failed(server: FakeOllama) -> None:

@@ -30,11 +30,13 @@ def write_tiny(
     seed: int = 0,
     context: int = 2048,
     template: str = TEMPLATE,
+    width: int = 32,
+    inner: int = 64,
     change: Callable[[gguf.GGUFWriter], Any] = lambda writer: None,
 ) -> Path:
     """A model that llama.cpp loads and that answers nonsense. `change` may add keys before the file is written."""
     rng = np.random.default_rng(seed)
-    width, inner, heads = 32, 64, 2
+    heads = 2
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_name(path.stem)
     writer.add_context_length(context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from tests.engines.fake_ollama import FakeOllama, fake_ollama
 from tests.engines.tiny import write_tiny
 from tests.gateway.live import Live, until
 from tests.gateway.test_exchange import ECHO, gateway
+from tuneloop import machine
 from tuneloop.access import keys
 from tuneloop.answer import models as store
+from tuneloop.ask import gold, trials
+from tuneloop.ask.trials import Row
 
 TASK = """
 [models]
@@ -86,6 +90,23 @@ def test_what_is_in_memory(live: Live, ollama: FakeOllama) -> None:
     assert "oops" in live.get("/models/running").json()["unreachable"]["ollama"]
 
 
+def test_what_was_tried_on_this_machine(live: Live) -> None:
+    assert live.get("/models/trials").json() == {"data": [], "best": None}
+    known = Row("far", "m", machine.name(), "openai", "done", 1.0, gold.edition(), 16, asked=16, right=15, wrong=1)
+    for row in (known, replace(known, model="worse", right=3), replace(known, machine="another")):
+        trials.keep(live.workspace, row)
+    told = live.get("/models/trials").json()
+    assert [(one["model"], one["said"]) for one in told["data"]] == [("m", "good"), ("worse", "too often wrong")]
+    assert told["best"]["model"] == "m"
+    assert "/models/trials" in live.get("/ask").text
+
+
+def test_a_pull_that_does_not_fit_ends_with_why(live: Live, ollama: FakeOllama) -> None:
+    ollama.bytes = 1 << 60
+    assert "the download needs" in live.post("/models/pull", {"name": "vast"}).text
+    assert "vast" not in ollama.models
+
+
 def test_a_pull_tells_its_progress(live: Live, ollama: FakeOllama) -> None:
     events = streamed(live, "/models/pull", {"name": "hornets"})
     assert events[-1] == {"status": "success", "name": "hornets", "engine": "ollama"}
@@ -131,7 +152,7 @@ def test_a_file_is_downloaded_with_progress(live: Live, tmp_path: Path, monkeypa
 def test_a_client_that_leaves_ends_the_pull(live: Live, ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> None:
     left = threading.Event()
 
-    async def endless(self: Any, model: str, *, watch: Any) -> None:
+    async def endless(self: Any, model: str, *, watch: Any, room: Any) -> None:
         import asyncio
 
         try:

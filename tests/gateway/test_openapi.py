@@ -58,6 +58,7 @@ ROUTES = tuple(
         "/optimisations/{identity}": "GET",
         "/models": "GET",
         "/models/running": "GET",
+        "/models/trials": "GET",
         "/models/pull": "POST",
         "/models/create": "POST",
         "/models/copy": "POST",

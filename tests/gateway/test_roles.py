@@ -82,6 +82,7 @@ ROUTES: dict[str, tuple[str, Any]] = {
     "POST /replays/{replay}/end": ("admin", None),
     "GET /models": ("reader", None),
     "GET /models/running": ("reader", None),
+    "GET /models/trials": ("reader", None),
     "POST /models/pull": ("owner", {"name": "stolen"}),
     "POST /models/create": ("owner", {"name": "stolen", "source": "m"}),
     "POST /models/copy": ("owner", {"source": "m", "destination": "stolen"}),

@@ -82,10 +82,3 @@ def test_timings_that_are_no_numbers_are_not_believed(
 def test_larger_files_have_more_time() -> None:
     assert speed.patience(0) == 60
     assert 500 < speed.patience(7 * 10**9) < 600
-
-
-def test_the_peak_of_a_process(tmp_path: Path) -> None:
-    block = bytearray(64 << 20)
-    peak = speed.peak_memory(os.getpid())
-    assert peak is not None and peak > len(block)
-    assert speed.peak_memory(2**22 + 5) is None and speed.peak_memory(None) is None

@@ -22,6 +22,7 @@ from sqlalchemy import delete, func, select
 from tuneloop import versions
 from tuneloop.answer import holds
 from tuneloop.answer.book import Book
+from tuneloop.answer.stores import RESERVE
 from tuneloop.db.tables import calls, packs
 from tuneloop.engines import address, gguf_check
 from tuneloop.engines.address import Resolver, resolve
@@ -236,15 +237,18 @@ def _download(url: str, part: Path, limit: int, hosts: list[str], resolver: Reso
             if reply.status not in (200, 206):
                 raise EngineError(_("the server answered with status {status}").format(status=reply.status))
             done = done if reply.status == 206 else 0
-            total = done + int(reply.headers.get("Content-Length") or 0)
+            announced = int(reply.headers.get("Content-Length") or 0)
+            total = done + announced if announced else 0
             if total > limit:
                 raise BadInput(_("{path} is larger than {n} bytes").format(path=url, n=limit))
-            need_disk(part.parent, total - done)
+            need_disk(part.parent, announced)
             with part.open("ab" if done else "wb") as out:
                 for piece in _pieces(reply):
                     done += len(piece)
                     if done > limit:
                         raise BadInput(_("{path} is larger than {n} bytes").format(path=url, n=limit))
+                    if not total:  # its size was not announced: the disk must not fill up
+                        need_disk(part.parent, RESERVE)
                     out.write(piece)
                     watch(_("download"), done, total or None)
                 out.flush()

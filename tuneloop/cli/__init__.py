@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "serve": ("serve", "serve", "Serve the active version behind an OpenAI-compatible API"),
     "ask": ("ask", "ask", "Ask a table: what a CSV, Excel, Parquet or SQLite file holds, and figures from it"),
     "tasks": ("tasks", "tasks", "Tasks and their variants: what applications ask for by name"),
-    "models": ("models", "models", "Model files and what engines have: list, fetch, pull, remove"),
+    "models": ("models", "models", "Models: which fits this machine, which is good; list, fetch, pull, remove"),
     "experiment": ("experiment", "experiment", "A/B tests: create, look, stop, promote, roll back"),
     "quality": ("quality", "quality", "How good answers are, whether scores agree with people, the quality switch"),
     "photos": ("photos", "photos", "Photo search that learns from every click"),

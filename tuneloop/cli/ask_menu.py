@@ -16,6 +16,7 @@ from tuneloop.ask.facts import askable
 from tuneloop.cli.ask_talk import Talk, show_profile
 from tuneloop.errors import TuneloopError
 from tuneloop.texts import _
+from tuneloop.workspace import locate, open_workspace
 
 MOST_HISTORY = 20
 MOST_VALUES = 50  # of a column, offered for completion
@@ -34,6 +35,7 @@ def menu(talk: Talk, read: Read = input) -> None:
         (_("Ask in your own words"), _free),
         (_("What was asked before"), _history),
         (_("Write a page with plots"), _report),
+        (_("Which model to ask"), _models),
     ]
     with _line_editing(profile, [one.question for one in talk.shelf.answers(talk.source)][::-1]):
         while True:
@@ -141,6 +143,23 @@ def _report(talk: Talk, read: Read) -> None:
         talk.door.say(escape(_("{path} cannot be written: {problem}").format(path=path, problem=problem.strerror)))
         return
     talk.door.say(_("written: {path}").format(path=escape(str(path))))
+
+
+def _models(talk: Talk, _read: Read) -> None:
+    """What the models of this workspace did with questions to tables."""
+    from tuneloop import machine
+    from tuneloop.ask import trials
+    from tuneloop.ask.trial import reader
+    from tuneloop.cli.models_trial import table
+
+    place = locate(talk.door.flag)
+    known = trials.read(open_workspace(place)) if (place / "tuneloop.toml").exists() else {}
+    rows = [row for row in known.values() if row.machine == machine.name()]
+    if rows:
+        table(talk.door, rows, reader())
+        return
+    talk.door.say(_("No model was tried on this machine yet; without one the reader answers most questions."))
+    talk.door.say(escape(_("What fits: tuneloop models fit. What is good: tuneloop models trial.")))
 
 
 def _explain(talk: Talk, problem: TuneloopError) -> None:

@@ -13,9 +13,12 @@ from rich.markup import escape
 
 from tuneloop.answer import models as store
 from tuneloop.answer.book import Book, read
+from tuneloop.answer.stores import room_of
+from tuneloop.cli.models_fit import fit
+from tuneloop.cli.models_listing import engines as listing
+from tuneloop.cli.models_trial import trial
 from tuneloop.cli.show import Door
 from tuneloop.engines.ollama import Ollama
-from tuneloop.errors import TuneloopError
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
@@ -27,12 +30,16 @@ def models() -> None:
     pass
 
 
+models.add_command(fit)
+models.add_command(trial)
+
+
 @models.command("list", help=_("Files of this workspace, and the models of every engine that answers."))
 @click.pass_obj
 def list_(door: Door) -> None:
     workspace = door.workspace()
     book = _book(workspace)
-    engines = asyncio.run(_engines(book))
+    engines = asyncio.run(listing(book))
     found = store.everything(workspace, book, engines)
     columns = (_("model"), _("size"), _("family"), _("quantisation"), _("last used"), _("needed by"))
     if not any(not m["engine"] for m in found):
@@ -90,8 +97,9 @@ def fetch(door: Door, url: str, sha256: str) -> None:
 def pull(door: Door, name: str, engine: str) -> None:
     workspace = door.workspace()
     store.check_library(workspace, name)
+    room = room_of(store.ollama(_book(workspace), engine))
     with door.progress() as watch:
-        _ask(workspace, engine, lambda server: server.pull(name, watch=watch))
+        _ask(workspace, engine, lambda server: server.pull(name, watch=watch, room=room))
     door.say(_("{name} is there.").format(name=escape(name)))
     door.result({"name": name, "engine": engine})
 
@@ -168,25 +176,6 @@ def _ask(workspace: Workspace, engine: str, use: Callable[[Ollama], Awaitable[ob
             await use(one)
 
     asyncio.run(work())
-
-
-async def _engines(book: Book) -> dict[str, Any]:
-    """What every engine but the served version says it has, or why it does not answer."""
-    from tuneloop.engines.engine import Engine
-    from tuneloop.gateway.engines import KINDS, Absent, listing
-
-    made: dict[str, Engine] = {}
-    for name, spec in book.engines.items():
-        if spec.kind != "local":
-            try:
-                made[name] = KINDS[spec.kind](spec)
-            except TuneloopError as problem:
-                made[name] = Absent(problem.message)
-    try:
-        return await listing(made)
-    finally:
-        for engine in made.values():
-            await engine.close()
 
 
 def _parameters(texts: tuple[str, ...]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.console import Console
@@ -54,16 +54,23 @@ class Door:
             click.echo(json.dumps(data, ensure_ascii=False, default=str))
 
     def table(
-        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[int] = ()
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        *,
+        right: Sequence[int] = (),
+        whole: Sequence[int] = (),
     ) -> None:
-        """A table for people. `right` names the columns (by index) that hold numbers."""
+        """A table for people. `right` names the columns (by index) that hold numbers, `whole` those never wrapped."""
         if self.as_json:
             return
         table = Table(
             title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
         )
         for index, column in enumerate(columns):
-            table.add_column(column, justify="right" if index in right else "left", overflow="fold")
+            side: Literal["left", "right"] = "right" if index in right else "left"
+            table.add_column(column, justify=side, overflow="fold", no_wrap=index in whole)
         for row in rows:
             table.add_row(*("" if cell is None else str(cell) for cell in row))
         self.console.print(table)

@@ -10,6 +10,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,19 @@ class Header:
         if isinstance(value, Listed):
             return max((int(v) for v in value.values), default=default)
         return int(value)
+
+    @property
+    def weights(self) -> int:
+        """How many numbers its tensors hold."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors.values())
+
+    @property
+    def main_type(self) -> str:
+        """The type that takes most of its bytes, as "q4_k"; "" without tensors."""
+        taken: dict[str, int] = {}
+        for tensor in self.tensors.values():
+            taken[tensor.type] = taken.get(tensor.type, 0) + tensor.bytes
+        return max(taken, key=lambda kind: taken[kind], default="").lower()
 
     def cache_bytes(self, context: int) -> int:
         """Bytes of a 16-bit key-value cache for `context` tokens, from above."""

@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -88,9 +88,12 @@ class Ollama:
         """Give a model a second name. Raises Missing when it is not there."""
         await self._json("POST", "/api/copy", {"source": name(source), "destination": name(destination)})
 
-    async def pull(self, model: str, *, watch: Progress = silent) -> None:
-        """Download a model from Ollama's library; a broken download goes on where it stopped."""
-        await self._statuses("/api/pull", {"model": name(model), "stream": True}, watch)
+    async def pull(self, model: str, *, watch: Progress = silent, room: Callable[[int], None] | None = None) -> None:
+        """Download a model from Ollama's library; a broken download goes on where it stopped.
+
+        room: called with the bytes that are announced and still to come; what it raises ends the download.
+        """
+        await self._statuses("/api/pull", {"model": name(model), "stream": True}, watch, room)
 
     async def create(
         self,
@@ -217,13 +220,21 @@ class Ollama:
                 _("Ollama stopped in the middle of its answer"), fix=_("Ask again; look into Ollama's log.")
             )
 
-    async def _statuses(self, path: str, body: dict[str, Any], watch: Progress) -> None:
+    async def _statuses(
+        self, path: str, body: dict[str, Any], watch: Progress, room: Callable[[int], None] | None = None
+    ) -> None:
         """Long work of the server: statuses line by line, the last one "success"."""
         status = ""
+        coming: dict[str, int] = {}  # by digest: each part is announced when its download begins
         async with self._send("POST", path, json=body) as reply:
             async for event in _lines(reply):
                 status = str(event.get("status") or status)
-                total = event.get("total")
+                total, digest = event.get("total"), str(event.get("digest") or "")
+                if room and digest and isinstance(total, int):
+                    known = digest in coming
+                    coming[digest] = total - int(event.get("completed") or 0)  # what has come is taken from free
+                    if not known:
+                        room(sum(coming.values()))
                 watch(f"Ollama: {status.split(' sha256:')[0]}", event.get("completed") or 0, total)
         if status != "success":
             raise EngineError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from tuneloop.answer.route import Lane, Route
 from tuneloop.answer.serving import Serving
 from tuneloop.answer.station import Station
 from tuneloop.engines.engine import Engine, Limits, Reply
-from tuneloop.engines.openai import OpenAI
+from tuneloop.engines.kinds import KINDS
 from tuneloop.errors import EngineDown, TuneloopError
 from tuneloop.records import EngineSpec
 from tuneloop.texts import _
@@ -139,29 +139,3 @@ async def listing(engines: Mapping[str, Engine]) -> dict[str, list[dict[str, Any
             return _("the answer is not understood: {why}").format(why=problem)
 
     return dict(zip(engines, await asyncio.gather(*map(ask, engines.values())), strict=True))
-
-
-def _ollama(spec: EngineSpec) -> Engine:
-    from tuneloop.engines.ollama_engine import OllamaEngine
-
-    return OllamaEngine(spec)
-
-
-def _adapters(spec: EngineSpec) -> Engine:
-    from tuneloop.engines.adapters import AdapterEngine
-
-    return AdapterEngine(spec)
-
-
-def _echo(spec: EngineSpec) -> Engine:
-    from tuneloop.engines.echo import Echo
-
-    return Echo(spec)
-
-
-KINDS: dict[str, Callable[[EngineSpec], Engine]] = {
-    "openai": OpenAI,
-    "ollama": _ollama,
-    "llamacpp": _adapters,
-    "echo": _echo,
-}

@@ -18,9 +18,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import Field, model_validator
 
+from tuneloop import machine
 from tuneloop.access.caller import Caller
 from tuneloop.answer import models as store
 from tuneloop.answer.book import Book
+from tuneloop.answer.stores import room_of
+from tuneloop.ask import trials
 from tuneloop.engines.ollama import Ollama
 from tuneloop.errors import TuneloopError
 from tuneloop.gateway.answers import answers
@@ -114,6 +117,22 @@ async def running_models(request: Request) -> dict[str, Any]:
     }
 
 
+@router.get("/models/trials", responses=answers(422), dependencies=[needs("reader")])
+async def list_trials(request: Request) -> dict[str, Any]:
+    """What `tuneloop models trial` found out on this machine, the best first; sizes in bytes, times in seconds.
+
+    right of `asked` questions to a table, of `of` in the set; state: done, stopped at a limit (time, memory, machine),
+    too large, or failed.
+    """
+    rows = await asyncio.to_thread(trials.read, _workspace(request))
+    here = [row for row in rows.values() if row.machine == machine.name()]
+    best = trials.best(here)
+    return {
+        "data": [trials.as_json(row) for row in trials.ranked(here)],
+        "best": trials.as_json(best) if best else None,
+    }
+
+
 @router.post("/models/pull", responses=EDIT | EVENTS, response_class=StreamingResponse, dependencies=OWNER)
 async def pull_model(request: Request, asked: PullRequest) -> StreamingResponse:
     """Let an Ollama engine download a model, or download a GGUF file, from public addresses only."""
@@ -125,7 +144,7 @@ async def pull_model(request: Request, asked: PullRequest) -> StreamingResponse:
 
     async def work(watch: Progress) -> dict[str, Any]:
         async with server(spec) as one:
-            await one.pull(asked.name, watch=watch)
+            await one.pull(asked.name, watch=watch, room=room_of(spec))
         return {"name": asked.name, "engine": asked.engine}
 
     return await _streamed(work)

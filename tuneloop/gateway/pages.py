@@ -87,6 +87,13 @@ def ask(*, locked: bool) -> HTMLResponse:
         "key": _("API key"),
         "chat": _("Chat"),
         "docs": _("API"),
+        "tried": _("Models that were tried here"),
+        "model": _("model"),
+        "right_of": _("right"),
+        "each": _("s per question"),
+        "speed": _("tokens/s"),
+        "memory": _("memory, MB"),
+        "verdict": _("verdict"),
     }
     return _page("ask.html", {"words": words, "locked": locked, "language": texts.language()}, words["title"])
 

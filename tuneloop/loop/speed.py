@@ -12,6 +12,7 @@ from typing import Any
 
 from tuneloop.engines.llamacpp import LlamaCpp
 from tuneloop.errors import EngineError, EngineTimeout
+from tuneloop.machine import peak_memory
 from tuneloop.texts import _
 
 PROMPT, ANSWER = 256, 128  # tokens of a timed request on a machine that is fast enough
@@ -112,13 +113,3 @@ def _body(prompt: list[int], length: int) -> dict[str, Any]:
 
 def _left(until: float) -> float:
     return max(0.05, until - time.monotonic())
-
-
-def peak_memory(pid: int | None) -> int | None:
-    """The most resident memory a process ever had (VmHWM), in bytes; None where the system does not tell."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    line = next((line for line in status.splitlines() if line.startswith("VmHWM:")), "")
-    return int(line.split()[1]) * 1024 if line else None
