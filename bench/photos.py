@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from bench.frame import ROOT
 from tuneloop.encoders import image, picture, views
-from tuneloop.loop.photo_training import verdict_of
+from tuneloop.loop.photo_gate import verdict_of
 from tuneloop.search.index import Index
 from tuneloop.tune.image_ladder import Catalogue, choose, fit, judge, product_scores
 from tuneloop.tune.image_map import Clicks, ImageMap, centred, learned, unit
@@ -198,6 +198,7 @@ def draw(
 
 def at_once(made: ImageMap, catalogue: Catalogue, taught: Clicks, asked: Vectors) -> Vectors:
     """Scores with the additive cache of loop/photos.py."""
+    from tuneloop.encoders.choice import open_encoder
     from tuneloop.loop.photos import State, said_of_alike
 
     known = taught.right >= 0
@@ -211,7 +212,8 @@ def at_once(made: ImageMap, catalogue: Catalogue, taught: Clicks, asked: Vectors
         made.items(catalogue.vectors), made.bias(made.items(catalogue.vectors)), catalogue.owners, catalogue.products
     )
     items: tuple[Any, ...] = tuple(range(catalogue.products))
-    state = State(("", 0, 0), "", (0, 0.0), items, index, made, -1.0, mapped, judged, verdicts)
+    encoder = open_encoder("classical")
+    state = State(("", 0, 0), "", (0, 0.0), items, index, made, -1.0, mapped, judged, verdicts, encoder)
     return index.scores(made.queries(asked)) + np.stack([said_of_alike(state, q) for q in made.queries(asked)])
 
 

@@ -112,6 +112,7 @@ SETTINGS = (
     ),
     Setting("photos.results", 5, "products that a photo search answers"),
     Setting("photos.min_examples", 20, "photos with a known product below which nothing is trained"),
+    Setting("photos.tower", "never", "tune the CLIP model itself too from 300 photos on: never, full or lora"),
     Setting("photos.train_every", 0, "new clicks after which a running bot or server trains by itself; 0: never"),
     Setting("photos.votes_per_user", 100, "newest clicks of one named person that count at most; 0: no limit"),
     Setting("bot.token_env", "TELEGRAM_BOT_TOKEN", "environment variable that holds the Telegram bot's token"),

@@ -39,8 +39,3 @@ def test_mine_and_forget(tuneloop_command: Run, tmp_path: Path) -> None:
     assert len(json.loads(tuneloop_command("photos", "mine", "bob", "--json").stdout)["clicks"]) == 1
     for file in copy.parents[2].rglob("*"):
         assert not file.is_file() or b"ann-of-the-shop" not in file.read_bytes(), file
-
-
-def test_compare_needs_versions(tuneloop_command: Run, tmp_path: Path) -> None:
-    tuneloop_command("photos", "import", shop.write(tmp_path / "shop", names=shop.NAMES[:4]))
-    assert "no version" in tuneloop_command("photos", "compare", "start", "latest", code=7).stderr

@@ -26,6 +26,7 @@ from tuneloop.db.photo_tables import (
 from tuneloop.encoders.choice import open_encoder
 from tuneloop.errors import Conflict, NotEnoughData
 from tuneloop.loop import photo_training as training
+from tuneloop.loop.photo_gate import verdict_of
 from tuneloop.loop.photos import Finder, load_catalogue
 from tuneloop.tune.image_ladder import Held
 from tuneloop.workspace import Workspace, open_workspace
@@ -180,7 +181,7 @@ def judged(better: int, worse: int, unseen: Held, same: int = 40) -> str:
     before = [1] * better + [0] * worse + [0] * same
     after = [0] * better + [1] * worse + [0] * same
     seen = held(list(range(len(before))), before, after)
-    return training.verdict_of({"seen": seen, "unseen": unseen}, "map").decision
+    return verdict_of({"seen": seen, "unseen": unseen}, "map").decision
 
 
 def test_the_gate_promotes_exactly_what_the_test_allows() -> None:

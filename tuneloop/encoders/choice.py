@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def _one(name: str) -> Encoder:
         return Encoder(image.NAME, image.SIDE, image.encode)
     from tuneloop.encoders import clip
 
-    model = clip.Clip(name)
+    model = clip.Clip(str(Path(name).expanduser()) if name.startswith("~") else name)
     return Encoder(model.name, model.side, model.pictures, model.texts)
 
 

@@ -25,20 +25,20 @@ from tuneloop import versions
 from tuneloop.db.photo_tables import photo_feedback, photo_queries, photo_trainings
 from tuneloop.encoders.choice import Encoder, open_encoder
 from tuneloop.errors import NotEnoughData
-from tuneloop.loop import photo_clicks, photo_version
+from tuneloop.loop import photo_clicks, photo_tower, photo_version
+from tuneloop.loop.photo_gate import joined, verdict_of
+from tuneloop.loop.photo_version import PhotoVersion
 from tuneloop.loop.photos import KIND, beginning, load_catalogue
 from tuneloop.progress import Progress, silent
 from tuneloop.records import Verdict, Version
 from tuneloop.search import catalogue, vectors
-from tuneloop.stats import paired_bootstrap, sign_test, wilson
 from tuneloop.texts import _
 from tuneloop.tune.image_ladder import Catalogue, Held, choose, fit, judge, threshold
-from tuneloop.tune.image_map import Clicks, Indices, unit
+from tuneloop.tune.image_map import Clicks, ImageMap, Indices, unit
 from tuneloop.workspace import Workspace, write_json
 
 SITTING = 1800.0  # seconds between two photos of one person of one product that still are one sitting
 TWIN = 0.97  # cosine of centred vectors from which two photos are near-duplicates
-WORST_CHANGE, ALPHA = -0.02, 0.05
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Examples:
     clicks: Clicks
     groups: Indices  # (n,) near-duplicates and photos of one sitting share a number
     feedback: tuple[tuple[str, ...], ...]  # (n,) ids of each photo's
+    photos: tuple[str, ...]  # (n,) their ids
 
     def outside(self, taught: set[str]) -> NDArray[np.bool_]:
         """(n,) True where nothing that was said of the photo is among `taught`."""
@@ -75,15 +76,16 @@ def train(workspace: Workspace, *, tenant: str = "", watch: Progress = silent) -
     Raises NotEnoughData below `photos.min_examples` photos with a known product, saying how many are missing, and
     Conflict while another training of this workspace runs.
     """
-    encoder = open_encoder(workspace.settings.text("photos.encoder"))
     with workspace.lock("photos-train"):
+        now = photo_tower.serving(workspace)
+        encoder = photo_tower.space(workspace, now)
         started = time.time()
         items, raw = load_catalogue(workspace, encoder, tenant=tenant)
         found = examples(workspace, encoder, items, tenant=tenant)
         need_enough(workspace, found)
         row = _begin(workspace, tenant, found.known)
         try:
-            done = _train(workspace, encoder, items, raw, found, tenant, watch)
+            done = _train(workspace, encoder, now, items, raw, found, tenant, watch)
         except BaseException as problem:
             _end(workspace, row, "failed", note=f"{type(problem).__name__}: {problem}"[:500])
             raise
@@ -120,7 +122,10 @@ def examples(workspace: Workspace, encoder: Encoder, items: list[catalogue.Item]
         if row.item in at:
             photos[row.photo].append(row)
     known = vectors.load(workspace, list(photos), encoder.name)
-    right, wrong, queries, asked, feedback = [], [], [], [], []
+    if missing := [p for p in photos if p not in known]:  # searched while another version's model saw for it
+        vectors.encode_copies(workspace, missing, encoder)
+        known |= vectors.load(workspace, missing, encoder.name)
+    right, wrong, queries, asked, feedback, ids = [], [], [], [], [], []
     for photo in sorted(p for p in photos if p in known):
         rows = photos[photo]
         named = Counter(at[r.item] for r in rows if r.verdict != "wrong")
@@ -130,13 +135,14 @@ def examples(workspace: Workspace, encoder: Encoder, items: list[catalogue.Item]
         right.append(most[0][0] if most else -1)
         wrong.append(np.array(sorted({at[r.item] for r in rows if r.verdict == "wrong"} - set(named)), dtype=np.intp))
         queries.append(known[photo])
+        ids.append(photo)
         asked.append((rows[0].user, float(rows[0].asked)))
         feedback.append(tuple(sorted(r.id for r in rows)))
     if not queries:
         nothing = Clicks(np.zeros((0, 1), dtype=np.float32), np.zeros(0, dtype=np.intp), [])
-        return Examples(nothing, np.zeros(0, dtype=np.intp), ())
+        return Examples(nothing, np.zeros(0, dtype=np.intp), (), ())
     clicks = Clicks(np.stack(queries), np.array(right, dtype=np.intp), wrong)
-    return Examples(clicks, grouped(clicks, asked), tuple(feedback))
+    return Examples(clicks, grouped(clicks, asked), tuple(feedback), tuple(ids))
 
 
 def grouped(clicks: Clicks, asked: list[tuple[str, float]]) -> Indices:
@@ -162,56 +168,10 @@ def grouped(clicks: Clicks, asked: list[tuple[str, float]]) -> Indices:
     return np.array([root(i) for i in range(len(asked))], dtype=np.intp)
 
 
-def verdict_of(held: dict[str, Held], rung: str) -> Verdict:
-    """Promote, refuse or not enough data, with the figures behind it."""
-    seen, unseen = held["seen"], held["unseen"]
-    better = int(((seen.after == 0) & (seen.before > 0)).sum())
-    worse = int(((seen.after > 0) & (seen.before == 0)).sum())
-    p = sign_test(better, worse)
-    low = lower_bound(unseen)
-    figures: dict[str, Any] = {
-        "rung": rung,
-        "seen": _figures(seen),
-        "unseen": _figures(unseen),
-        "all": _figures(_joined(seen, unseen)),
-        "newly_right": better,
-        "newly_wrong": worse,
-        "p": round(p, 6),
-        "unseen_change_lower_bound": round(low, 4),
-    }
-    said = {"better": better, "worse": worse, "p": p, "low": low * 100}
-    if p <= ALPHA and low > WORST_CHANGE:
-        why = _(
-            "{better} photos newly right, {worse} newly wrong (p = {p:.4f}); other products no worse than {low:+.1f}"
-        )
-        return Verdict("promote", why.format(**said), figures)
-    if sign_test(worse, better) <= ALPHA:
-        why = _("{better} photos newly right, {worse} newly wrong: what searches now is better")
-        return Verdict("refuse", why.format(**said), figures)
-    if p > ALPHA:
-        why = _(
-            "{better} photos newly right, {worse} newly wrong: that may be chance (p = {p:.3f}); collect more clicks"
-        )
-        return Verdict("not enough data", why.format(**said), figures)
-    why = _("products without clicks may lose up to {low:.1f} points; collect clicks on more products")
-    return Verdict("not enough data", why.format(low=-low * 100), figures)
-
-
-def lower_bound(held: Held) -> float:
-    """One-sided 90 % bound of the change of recall@1, by bootstrap over whole products; -1 without a photo."""
-    if not len(held.product):
-        return -1.0
-    after, before = (held.after == 0).astype(float), (held.before == 0).astype(float)
-    pairs = [
-        list(zip(after[held.product == product], before[held.product == product], strict=True))
-        for product in np.unique(held.product)
-    ]
-    return paired_bootstrap(pairs, lambda s: (s[:, 0] - s[:, 1]) / np.maximum(s[:, 2], 1), level=0.8)[1]
-
-
 def _train(
     workspace: Workspace,
     encoder: Encoder,
+    now: PhotoVersion | None,
     items: list[catalogue.Item],
     raw: Catalogue,
     found: Examples,
@@ -220,37 +180,61 @@ def _train(
 ) -> tuple[Version, Verdict]:
     watch(_("learning"), 0, 3)
     start = beginning(workspace, encoder, items, raw, tenant=tenant)
-    now = _serving(workspace, encoder)
-    rung = choose(start, raw, found.clicks, found.groups)
-    made = fit(rung, start, raw, found.clicks)
-    watch(_("learning"), 1, 3)
     fair = found.outside(_taught(workspace, now.id)) if now else None
-    held = judge(start, raw, found.clicks, found.groups, before=now.map if now else start, fair=fair)
+    searching = now.map if now else start
+    tower = None
+    if photo_tower.wanted(workspace, found):
+        place = (now.tower if now else None) or Path(workspace.settings.text("photos.encoder")).expanduser()
+        recipe = photo_tower.recipe_of(workspace)
+        about: dict[str, Any] = {"place": place, "now": searching, "fair": fair, "recipe": recipe, "watch": watch}
+        tower = photo_tower.climb(workspace, encoder, items, raw, found, start, **about)
+    if tower is not None:
+        rung, made, held = tower.rung, tower.map, tower.held
+    else:
+        rung = choose(start, raw, found.clicks, found.groups)
+        made = fit(rung, start, raw, found.clicks)
+        watch(_("learning"), 1, 3)
+        held = judge(start, raw, found.clicks, found.groups, before=searching, fair=fair)
     watch(_("learning"), 2, 3)
     verdict = verdict_of(held, rung.name)
-    everything = _joined(held["seen"], held["unseen"])
-    limit, kept, refused = threshold(everything.similarity, everything.without)
-    card = {"figures": verdict.figures, "threshold_keeps": round(kept, 4), "threshold_refuses": round(refused, 4)}
-    (workspace.path / "models").mkdir(exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".photos-", suffix=".part", dir=workspace.path / "models"))
-    photo_version.save(staging, made, encoder=encoder.name, threshold=limit, card=card)
-    write_json(staging / "evidence.json", {"feedback": list(_ids(found))})
-    meta = {"base": encoder.name, "examples": found.known, "tenant": tenant, **card}
-    version = versions.register(workspace, staging, kind=KIND, name=f"photos-{found.known}", meta=meta)
+    version = _registered(workspace, made, verdict, held, found, now, tower, tenant)
     versions.judge(workspace, version, verdict)
     version = versions.find(workspace, version.id, kind=KIND)
+    pictures = [i for item in items for i, _p in item.pictures]
+    photo_tower.encode(workspace, photo_version.load(workspace, version.id), [*pictures, *found.photos], watch)
     if verdict.decision == "promote":
         versions.activate(workspace, version, note=verdict.why)
     watch(_("learning"), 3, 3)
     return version, verdict
 
 
-def _serving(workspace: Workspace, encoder: Encoder) -> photo_version.PhotoVersion | None:
-    active = next((v for v in versions.history(workspace, kind=KIND) if v.active), None)
-    if active is None:
-        return None
-    found = photo_version.load(workspace, active.id)
-    return found if found.encoder == encoder.name else None
+def _registered(
+    workspace: Workspace,
+    made: ImageMap,
+    verdict: Verdict,
+    held: dict[str, Held],
+    found: Examples,
+    now: PhotoVersion | None,
+    tower: photo_tower.Tower | None,
+    tenant: str,
+) -> Version:
+    everything = joined(held["seen"], held["unseen"])
+    limit, kept, refused = threshold(everything.similarity, everything.without)
+    card = {"figures": verdict.figures, "threshold_keeps": round(kept, 4), "threshold_refuses": round(refused, 4)}
+    base = now.encoder if now else open_encoder(workspace.settings.text("photos.encoder")).name
+    (workspace.path / "models").mkdir(exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".photos-", suffix=".part", dir=workspace.path / "models"))
+    more: dict[str, Any] = {}
+    if tower is not None:
+        photo_tower.save(tower, staging)
+        more = {"tower": tower.against_map.why}
+    elif now is not None and now.tower is not None:
+        photo_tower.pass_on(now, staging)
+        more = {"space": now.space}
+    photo_version.save(staging, made, encoder=base, threshold=limit, card=card | more)
+    write_json(staging / "evidence.json", {"feedback": list(_ids(found))})
+    meta = {"base": base, "examples": found.known, "tenant": tenant, **card, **more}
+    return versions.register(workspace, staging, kind=KIND, name=f"photos-{found.known}", meta=meta)
 
 
 def _taught(workspace: Workspace, version: str) -> set[str]:
@@ -261,28 +245,6 @@ def _taught(workspace: Workspace, version: str) -> set[str]:
 
 def _ids(found: Examples) -> tuple[str, ...]:
     return tuple(sorted(i for ids in found.feedback for i in ids))
-
-
-def _figures(held: Held) -> dict[str, Any]:
-    n = len(held.product)
-    said: dict[str, Any] = {"photos": n, "products": len(np.unique(held.product))}
-    for name, ranks in (("before", held.before), ("after", held.after)):
-        good = int((ranks == 0).sum())
-        low, high = wilson(good, n)
-        said[name] = {
-            "recall_1": round(good / n, 4) if n else None,
-            "recall_1_interval": [round(low, 4), round(high, 4)],
-            "recall_5": round(float((ranks < 5).mean()), 4) if n else None,
-            "mrr": round(float((1 / (1 + ranks)).mean()), 4) if n else None,
-        }
-    return said
-
-
-def _joined(a: Held, b: Held) -> Held:
-    def both(name: str) -> Any:
-        return np.concatenate([getattr(a, name), getattr(b, name)])
-
-    return Held(both("product"), both("before"), both("after"), both("similarity"), both("without"))
 
 
 def _begin(workspace: Workspace, tenant: str, count: int) -> int:

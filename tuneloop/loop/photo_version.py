@@ -21,12 +21,18 @@ ARRAYS = ("query_centre", "item_centre", "matrix", "photos")
 
 @dataclass(frozen=True)
 class PhotoVersion:
-    """encoder: the name under which vectors fit the map; threshold: similarity from which a product is believed."""
+    """encoder: the one of the settings it belongs to; threshold: similarity from which a product is believed.
+
+    tower: folder of the model that makes its vectors, where it has one of its own; space: the name that those are kept
+    under, of the version that the tower was tuned for.
+    """
 
     id: str
     encoder: str
     map: ImageMap
     threshold: float
+    space: str
+    tower: Path | None = None
 
 
 def save(folder: Path, made: ImageMap, *, encoder: str, threshold: float, card: dict[str, Any]) -> None:
@@ -54,7 +60,10 @@ def load(workspace: Workspace, identity: str) -> PhotoVersion:
         sound = all(bool(np.isfinite(array).all()) for array in arrays.values() if array is not None)
         if not (sound and math.isfinite(hub) and math.isfinite(threshold)):
             raise ValueError("card.json")
-        return PhotoVersion(row.id, str(card["encoder"]), ImageMap(**arrays, hub=hub), threshold)  # type: ignore[arg-type]
+        tower = folder / "tower" if (folder / "tower").is_dir() else None
+        encoder = str(card["encoder"])
+        space = str(card.get("space") or f"tower-{row.id}") if tower else encoder
+        return PhotoVersion(row.id, encoder, ImageMap(**arrays, hub=hub), threshold, space, tower)  # type: ignore[arg-type]
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise Damaged(
             _("version {id} cannot be read: {problem}").format(id=row.id, problem=problem),

@@ -29,7 +29,7 @@ from tuneloop.encoders import views
 from tuneloop.encoders.choice import Encoder, open_encoder
 from tuneloop.encoders.picture import read
 from tuneloop.errors import BadInput, Missing, NotEnoughData
-from tuneloop.loop import photo_clicks, photo_comparison, photo_version
+from tuneloop.loop import photo_clicks, photo_comparison, photo_tower, photo_version
 from tuneloop.search import catalogue, vectors
 from tuneloop.search.index import Index, stored, top
 from tuneloop.texts import _
@@ -84,6 +84,7 @@ class State:
     confirmed: Matrix  # (c, d) mapped photos that were judged
     judged: Any  # (c,) product of each
     verdicts: Any  # (c,) +1 right, -1 wrong
+    encoder: Encoder  # its own where the version has a tuned model
     shift: Matrix | None = None  # expected difference of a photo from a picture, where no version searches
 
 
@@ -105,10 +106,10 @@ class Finder:
         started = time.perf_counter()
         query = "pq-" + uuid.uuid4().hex[:20]
         state = self.state(user or query)
-        found = vectors.keep(self.workspace, [photo], self.encoder)[0]
+        found = vectors.keep(self.workspace, [photo], state.encoder)[0]
         if found.problem is not None:
             raise found.problem
-        vector = vectors.load(self.workspace, [found.id], self.encoder.name)[found.id]
+        vector = vectors.load(self.workspace, [found.id], state.encoder.name)[found.id]
         score = self._scores(state, vector)
         if category:
             score = np.where(of_category(state.items, category), score, -np.inf).astype(np.float32)
@@ -136,7 +137,7 @@ class Finder:
             "photo": found.id,
             "path": found.path,
             "version": state.version,
-            "encoder": self.encoder.name,
+            "encoder": state.encoder.name,
             "results": [[hit.item, round(hit.similarity, 4)] for hit in hits],
             "known": known,
             "latency_ms": latency,
@@ -191,23 +192,27 @@ class Finder:
         return (chosen, revision, photos), (int(count), max(last or 0.0, undone or 0.0)), in_use
 
     def _built(self, key: tuple[str, int, int]) -> State:
-        items, raw = load_catalogue(self.workspace, self.encoder, tenant=self.tenant)
         version = photo_version.load(self.workspace, key[0]) if key[0] else None
+        if version is not None and version.encoder != self.encoder.name:
+            version = None
+        tower = version.tower if version is not None else None
+        encoder = self.encoder if version is None or tower is None else photo_tower.opened(tower, version.space)
+        items, raw = load_catalogue(self.workspace, encoder, tenant=self.tenant)
         shift = None
-        if version is None or version.encoder != self.encoder.name:
+        if version is None:
             searching, limit = "", -np.inf
             shift = expected_shift(self.workspace, self.encoder, items)
             made = centred(raw.vectors, shift, _searched(self.workspace, self.encoder, self.tenant))
         else:
             searching, made, limit = key[0], version.map, version.threshold
-        named = f"{self.tenant}|{self.encoder.name}|{key[:2]}|{_mark(made)}"
+        named = f"{self.tenant}|{encoder.name}|{key[:2]}|{_mark(made)}"
         name = hashlib.sha256(named.encode()).hexdigest()[:24]
         mapped = stored(_folder(self.workspace), name, raw.vectors.shape, lambda: made.items(raw.vectors))
         index = Index(mapped, made.bias(mapped), raw.owners, raw.products)
         nothing = np.zeros((0, raw.vectors.shape[1]), dtype=np.float32)
         nobody = np.zeros(0)
         clicks, judged = (-1, 0.0), nobody.astype(np.intp)
-        return State(key, searching, clicks, tuple(items), index, made, limit, nothing, judged, nobody, shift)
+        return State(key, searching, clicks, tuple(items), index, made, limit, nothing, judged, nobody, encoder, shift)
 
     def _recentred(self, state: State, key: tuple[str, int, int]) -> State:
         """The same catalogue around more photos: reading 10,000 products again made each fifth search 0.2 s slower."""
@@ -219,7 +224,7 @@ class Finder:
         at = {item.id: i for i, item in enumerate(state.items)}
         limit = self.workspace.settings.integer("photos.votes_per_user")
         rows = [r for r in photo_clicks.votes(self.workspace, tenant=self.tenant, limit=limit) if r.item in at]
-        known = vectors.load(self.workspace, list({r.photo for r in rows}), self.encoder.name)
+        known = vectors.load(self.workspace, list({r.photo for r in rows}), state.encoder.name)
         rows = [r for r in rows if r.photo in known]
         raw = np.stack([known[r.photo] for r in rows]) if rows else state.confirmed[:0]
         verdicts = np.array([1.0 if r.verdict in ("right", "pointed") else -1.0 for r in rows])

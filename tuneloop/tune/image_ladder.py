@@ -10,7 +10,7 @@ near-duplicates and photos of one sitting, never stand on both sides.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -115,21 +115,32 @@ def judge(
 
     before: what it is compared with (`start`); fair: (n,) photos that `before` did not learn from (all).
     """
-    parts: dict[str, list[tuple[Any, ...]]] = {"seen": [], "unseen": []}
+    parts: dict[str, list[Held]] = {"seen": [], "unseen": []}
     for name, training, chosen in _halves(clicks, groups, seed):
         taught = clicks.some(training)
         made = fit(choose(start, catalogue, taught, groups[training], seed=seed), start, catalogue, taught)
         asked = clicks.some(chosen if fair is None else chosen[fair[chosen]])
         old = ranks(before or start, catalogue, asked)
-        score = product_scores(made, catalogue, asked.queries)
-        rows = np.arange(len(asked.right))
-        own, best = score[rows, asked.right], score.max(axis=1)
-        after = (score > own[:, None]).sum(axis=1)
-        score[rows, asked.right] = -np.inf
-        parts[name].append((asked.right, old, after, best, score.max(axis=1)))
+        parts[name].append(measured(made, catalogue, asked, old))
     return {
-        name: Held(*(np.concatenate(column) for column in zip(*found, strict=True))) for name, found in parts.items()
+        name: Held(*(np.concatenate([getattr(one, field.name) for one in found]) for field in fields(Held)))
+        for name, found in parts.items()
     }
+
+
+def measured(made: ImageMap, catalogue: Catalogue, asked: Clicks, before: Indices) -> Held:
+    """How a map finds photos that it did not learn from; before: (n,) their ranks by what it is compared with."""
+    score = product_scores(made, catalogue, asked.queries)
+    rows = np.arange(len(asked.right))
+    own, best = score[rows, asked.right], score.max(axis=1)
+    after = (score > own[:, None]).sum(axis=1)
+    score[rows, asked.right] = -np.inf
+    return Held(asked.right, before, after, best, score.max(axis=1))
+
+
+def held_out(clicks: Clicks, groups: Indices, *, seed: int = 2) -> tuple[Indices, Indices, Indices]:
+    """(training, seen, unseen) once, for what takes too long to be learned four times."""
+    return next(_folds(clicks, groups, OUTER, seed))
 
 
 def ranks(made: ImageMap, catalogue: Catalogue, clicks: Clicks) -> Indices:
