@@ -54,6 +54,7 @@ ROOMS = {
     "openpyxl": {"ask"},
     "kagglehub": {"ask"},
     "redis": {"access", "answer"},
+    "qdrant_client": {"search"},
     "prometheus_client": {"gateway"},
     "opentelemetry": {"gateway"},
 }

@@ -110,6 +110,8 @@ SETTINGS = (
     Setting(
         "photos.encoder", "classical", "what makes pictures searchable: classical, a CLIP or SigLIP folder, or a+b"
     ),
+    Setting("photos.qdrant_url", "", "Qdrant server that chooses what is compared exactly; empty: everything is"),
+    Setting("photos.qdrant_key_env", "", "environment variable with the key of that server; empty: it wants none"),
     Setting("photos.results", 5, "products that a photo search answers"),
     Setting("photos.min_examples", 20, "photos with a known product below which nothing is trained"),
     Setting("photos.tower", "never", "tune the CLIP model itself too from 300 photos on: never, full or lora"),

@@ -16,14 +16,14 @@ from PIL import Image
 from sqlalchemy import func, select
 
 from tests.gateway.live import Live, configured, running
-from tests.search import shop
+from tests.search import shop, taught
 from tuneloop.access import keys
 from tuneloop.db.photo_tables import new_products, photo_feedback, photo_queries
 from tuneloop.encoders.choice import open_encoder
 from tuneloop.gateway import finders
 from tuneloop.search import catalogue, catalogue_sources
 from tuneloop.search.catalogue_sources import Product
-from tuneloop.workspace import Workspace, open_workspace
+from tuneloop.workspace import Workspace, open_workspace, write_atomically
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +172,21 @@ def test_words_search_names_where_the_encoder_knows_no_text(live: Live) -> None:
     assert count(live.workspace, photo_queries) == 0
 
 
+def test_words_search_pictures_where_the_encoder_knows_text(prepared: Path, tmp_path: Path) -> None:
+    model = taught.write(tmp_path, steps=0)
+    workspace = configured(tmp_path / "work", grace=0.5)
+    write_atomically(workspace.path / "tuneloop.toml", f'[photos]\nencoder = "{model}"\n')
+    workspace = open_workspace(tmp_path / "work")
+    found = catalogue_sources.read(prepared / "catalogue.csv")
+    catalogue.put(workspace, found, open_encoder(str(model)), source="shop")
+    with running(workspace, None) as live:
+        found = live.post("/catalogue/search", {"text": "green star", "k": 3}).json()
+        assert (found["method"], found["id"], found["known"], len(found["results"])) == ("pictures", None, None, 3)
+        assert found["results"][0]["similarity"] >= found["results"][2]["similarity"] >= -1
+        photo = (prepared / "pictures" / "red-ball.png").read_bytes()
+        assert search(live, photo, k=1).json()["method"] == "photo"
+
+
 @pytest.mark.parametrize(
     ("content", "status", "said"),
     [
@@ -303,3 +318,12 @@ def test_a_person_is_shown_and_forgotten(live: Live, photo: bytes) -> None:
     assert (gone["searches"], gone["clicks"], gone["photos"]) == (1, 1, 0)  # ann sent the same photo
     assert ask("DELETE", "ann", admin).json()["photos"] == 1
     assert count(live.workspace, photo_queries) == count(live.workspace, photo_feedback) == 0
+
+
+def test_one_person_searches_as_often_as_is_set(prepared: Path, tmp_path: Path, photo: bytes) -> None:
+    shutil.copytree(prepared / "work", tmp_path / "work")
+    write_atomically(tmp_path / "work/tuneloop.toml", '[access]\nlimit_user = "2/minute"\n[serve]\ngrace = 0.5\n')
+    with running(open_workspace(tmp_path / "work"), None) as live:
+        assert [search(live, photo, user="ann").status_code for _time in range(3)] == [200, 200, 429]
+        assert [search(live, photo).status_code for _time in range(3)] == [200, 200, 429]  # by address
+        assert search(live, photo, user="bob").status_code == 200

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.search import shop
+from tests.search import shop, taught
 from tuneloop.encoders.choice import Encoder, open_encoder
-from tuneloop.encoders.picture import read
 from tuneloop.errors import BadInput, Missing, NotEnoughData
 from tuneloop.loop.photo_words import NAMES, PICTURES, Words
 from tuneloop.loop.photos import Finder
@@ -17,56 +16,10 @@ from tuneloop.search import catalogue, catalogue_sources
 from tuneloop.search.catalogue_sources import Product
 from tuneloop.workspace import Workspace
 
-TEXT = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 64,
-    "max_position_embeddings": 8, "eos_token_id": 3, "pad_token_id": 0, "bos_token_id": 2,
-}  # fmt: skip
-VISION = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32,
-    "patch_size": 8,
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CLIP of 40,000 numbers that was taught what the shop's pictures are called; 3 s."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    folder = tmp_path_factory.mktemp("clip")
-    words = ["[PAD]", "[UNK]", "[BOS]", "[EOS]", *shop.PAINTS, *shop.SHAPES]
-    made = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(single="$A [EOS]", special_tokens=[("[EOS]", 3)])
-    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "eos_token": "[EOS]"}
-    transformers.PreTrainedTokenizerFast(tokenizer_object=made, **marks).save_pretrained(folder / "model")
-    torch.manual_seed(0)
-    config = transformers.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=16)
-    clip = transformers.CLIPModel(config)
-    clip.save_pretrained(folder / "model")
-    encoder = _opened(folder / "model")
-    for name in shop.NAMES:
-        shop.product(name).save(folder / f"{name}.png")
-    pixels = np.stack([p.pixels for p in read([folder / f"{n}.png" for n in shop.NAMES], 32) if p.pixels is not None])
-    batch = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - encoder._mean) / encoder._spread
-    tokens = encoder._tokenizer(shop.NAMES, padding="max_length", max_length=8, return_tensors="pt")
-    steps = torch.optim.Adam(clip.parameters(), lr=3e-3)
-    for _step in range(120):
-        steps.zero_grad()
-        clip(pixel_values=batch, input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"],
-             return_loss=True).loss.backward()  # fmt: skip
-        steps.step()
-    clip.save_pretrained(folder / "model")
-    return folder / "model"
-
-
-def _opened(folder: Path) -> object:
-    from tuneloop.encoders.clip import Clip
-
-    found = Clip(str(folder))
-    found.texts(["red"])
-    return found
+    return taught.write(tmp_path_factory.mktemp("clip"))
 
 
 def stocked(workspace: Workspace, folder: Path, encoder: Encoder) -> Words:

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import Field, StringConstraints, ValidationError
 
+from tuneloop.access import proxies
 from tuneloop.access.caller import Caller
 from tuneloop.encoders.decode import MOST_BYTES
 from tuneloop.encoders.picture import small_copy
@@ -123,7 +124,8 @@ async def search_catalogue(request: Request, caller: User) -> dict[str, Any]:
         photo = Path(folder) / "photo"
         asked = await _received(request, caller, photo)
         user = asked.user or caller.user
-        await desk.limit(f"user:{caller.tenant}:{user or caller.key}", desk.limit_user)
+        who = user or _address(request, desk)  # without a name, everybody behind one address is one user
+        await desk.limit(f"user:{caller.tenant}:{who}", desk.limit_user)
         return await desk.photos.run(_searched, desk, caller.tenant, asked, photo, user)
 
 
@@ -308,11 +310,19 @@ def _checked(body: bytearray | Mapping[str, str]) -> WordsRequest:
         ) from None
 
 
+def _address(request: Request, desk: Desk) -> str:
+    peer = request.client.host if request.client else ""
+    told = request.headers.get("x-forwarded-for", "").encode("latin-1")
+    return proxies.client_address(peer, told, desk.proxies) if desk.proxies else peer
+
+
 def _check_page(request: Request, caller: Caller) -> None:
     """A page of a stranger may send a form without asking: where no key is needed, its Origin must be ours."""
     origin = request.headers.get("origin")
     if not caller.key and origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
-        raise Refused(_("a page of another server may not search here"))
+        raise Refused(
+            _("a page of another server may not search here"), fix=_("Make a key for it: tuneloop keys create NAME")
+        )
 
 
 # --- what is shown of things

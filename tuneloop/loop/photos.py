@@ -30,8 +30,9 @@ from tuneloop.encoders.choice import Encoder, open_encoder
 from tuneloop.encoders.picture import read
 from tuneloop.errors import BadInput, Missing, NotEnoughData
 from tuneloop.loop import photo_clicks, photo_comparison, photo_tower, photo_version
-from tuneloop.search import catalogue, vectors
+from tuneloop.search import catalogue, qdrant, vectors
 from tuneloop.search.index import Index, stored, top
+from tuneloop.settings import secret
 from tuneloop.texts import _
 from tuneloop.tune.image_ladder import Catalogue
 from tuneloop.tune.image_map import ImageMap, Matrix, centred
@@ -45,6 +46,7 @@ CACHE, SHARPNESS = 0.5, 10.0
 SAME_PHOTO, CERTAIN = 0.995, 2.0  # the photo that was judged itself: more than two cosines can differ by
 SETTLED = 50  # unlabelled photos whose mean centres the first map; more of them move it no further
 STUDIO_SAMPLE, VIEWS = 64, 3
+FEW = 20  # products that Qdrant's candidates are enough for
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class State:
     verdicts: Any  # (c,) +1 right, -1 wrong
     encoder: Encoder  # its own where the version has a tuned model
     shift: Matrix | None = None  # expected difference of a photo from a picture, where no version searches
+    copy: qdrant.Copy | None = None  # of the index, where a Qdrant server is named
 
 
 class Finder:
@@ -95,6 +98,9 @@ class Finder:
         self.workspace = workspace
         self.tenant = tenant
         self.encoder = encoder or open_encoder(workspace.settings.text("photos.encoder"))
+        url = workspace.settings.text("photos.qdrant_url")
+        key = secret(workspace.settings, "photos.qdrant_key_env") if url else ""
+        self.qdrant = qdrant.Qdrant(url, key=key) if url else None
         self._states: dict[str, State] = {}  # of each version that searches: one, or two that are compared
         self._building = threading.Lock()
 
@@ -110,7 +116,7 @@ class Finder:
         if found.problem is not None:
             raise found.problem
         vector = vectors.load(self.workspace, [found.id], state.encoder.name)[found.id]
-        score = self._scores(state, vector)
+        score = self._scores(state, vector, among_all=bool(category) or k > FEW)
         if category:
             score = np.where(of_category(state.items, category), score, -np.inf).astype(np.float32)
         best = top(score, k or self.workspace.settings.integer("photos.results"))
@@ -146,8 +152,13 @@ class Finder:
             rows.execute(insert(photo_queries), [row])
         return Found(query, hits, known, state.version, latency)
 
-    def _scores(self, state: State, vector: Matrix) -> Matrix:
+    def _scores(self, state: State, vector: Matrix, *, among_all: bool) -> Matrix:
         query = state.map.queries(vector[None])[0]
+        if self.qdrant is not None and state.copy is not None and not among_all:
+            chosen = self.qdrant.candidates(state.copy, state.index, query)
+            if chosen is not None:  # a click may lift a product from far away
+                near = state.index.some(query, np.union1d(chosen, state.judged).astype(np.intp))
+                return np.asarray(near + said_of_alike(state, query), dtype=np.float32)
         return np.asarray(state.index.scores(query[None])[0] + said_of_alike(state, query), dtype=np.float32)
 
     def state(self, unit: str = "") -> State:
@@ -209,10 +220,17 @@ class Finder:
         name = hashlib.sha256(named.encode()).hexdigest()[:24]
         mapped = stored(_folder(self.workspace), name, raw.vectors.shape, lambda: made.items(raw.vectors))
         index = Index(mapped, made.bias(mapped), raw.owners, raw.products)
+        copy = before.copy if (before := self._states.get(searching)) else None
+        if self.qdrant is not None and (copy is None or copy.matrix != name):
+            prefix = qdrant.prefix_of(str(self.workspace.path.resolve()), self.tenant)
+            of_map = f"{encoder.name}|{searching}|{_mark(made)}"
+            copy = qdrant.copy_of(prefix, of_map, name, index, [item.id for item in items])
         nothing = np.zeros((0, raw.vectors.shape[1]), dtype=np.float32)
-        nobody = np.zeros(0)
-        clicks, judged = (-1, 0.0), nobody.astype(np.intp)
-        return State(key, searching, clicks, tuple(items), index, made, limit, nothing, judged, nobody, encoder, shift)
+        nobody = {"confirmed": nothing, "judged": np.zeros(0, dtype=np.intp), "verdicts": np.zeros(0)}
+        clicks = (-1, 0.0)
+        return State(
+            key, searching, clicks, tuple(items), index, made, limit, **nobody, encoder=encoder, shift=shift, copy=copy
+        )
 
     def _recentred(self, state: State, key: tuple[str, int, int]) -> State:
         """The same catalogue around more photos: reading 10,000 products again made each fifth search 0.2 s slower."""

@@ -38,6 +38,13 @@ class Index:
             best[:, self.owners[first]] = np.maximum.reduceat(near, first, axis=1)
         return best
 
+    def some(self, query: Matrix, products: Indices) -> Matrix:
+        """(d,) unit vector -> (products,) what `scores` says of these products, and -inf for all others."""
+        rows = np.flatnonzero(np.isin(self.owners, products))
+        best = np.full(self.products, -np.inf, dtype=np.float32)
+        np.maximum.at(best, self.owners[rows], self.vectors[rows] @ query - self.bias[rows])
+        return best
+
     def nearest(self, query: Matrix, k: int, extra: Matrix | None = None) -> list[tuple[int, float]]:
         """The k products nearest to one (d,) unit vector, best first. extra: (products,) added to their similarity."""
         score = self.scores(query[None])[0]
