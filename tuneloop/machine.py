@@ -47,6 +47,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def load() -> float:
+    """How many processes want each core, over the last minute: above 1 they wait for each other."""
+    return os.getloadavg()[0] / cores() if hasattr(os, "getloadavg") else 0.0
+
+
 def memory() -> int:
     """Bytes of memory, or of the container's limit."""
     import psutil

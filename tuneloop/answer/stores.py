@@ -80,14 +80,18 @@ def ollama_store() -> Path:
     return SERVICE if not own.is_dir() and SERVICE.is_dir() else own
 
 
-def room_of(spec: EngineSpec) -> Callable[[int], None] | None:
-    """What raises OutOfResources when so many bytes do not fit an Ollama's disk; None: its disk is not ours."""
+def is_here(spec: EngineSpec) -> bool:
+    """Whether an Ollama runs on this machine, and takes its disk and memory."""
     host = urlsplit(spec.url).hostname or "127.0.0.1"
     try:
-        here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        here = False
-    if not here:
+        return False
+
+
+def room_of(spec: EngineSpec) -> Callable[[int], None] | None:
+    """What raises OutOfResources when so many bytes do not fit an Ollama's disk; None: its disk is not ours."""
+    if not is_here(spec):
         return None
     place = ollama_store()
 

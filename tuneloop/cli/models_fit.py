@@ -74,12 +74,16 @@ def fit(door: Door, model: str, context: int, quant: str, strict: bool) -> None:
 
 def _found(workspace: Workspace | None, name: str) -> Shape:
     """A file or folder of that name, else a model of an Ollama here, else one of the list. Raises Missing."""
+    from tuneloop.answer import models
+
     path = Path(name).expanduser()
     if path.is_dir():
         return shapes.of_folder(path)
+    if not path.exists() and workspace:
+        inside = [Path(one["path"]) for one in models.files(workspace) if one["id"] == name]
+        path = inside[0] if inside else path
     if path.suffix == ".gguf" or path.is_file():
-        inside = workspace.path / "models" / name if workspace else path
-        return shapes.of_file(inside if not path.exists() and inside.exists() else path)
+        return shapes.of_file(path)
     return _of_ollama(workspace, name) or shapes.in_list(name) or _unknown(name)
 
 
