@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,15 @@ def hugging_face() -> Path:
         return Path(path).expanduser()
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(home).expanduser() / "hub"
+
+
+def snapshot(name: str) -> Path | None:
+    """The folder of "org/name" in the cache of Hugging Face, the newest with weights; None where there is none."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return None
+    folders = (hugging_face() / f"models--{name.replace('/', '--')}" / "snapshots").glob("*")
+    whole = [one for one in folders if (one / "config.json").exists() and any(one.glob("*.safetensors"))]
+    return max(whole, key=lambda one: one.stat().st_mtime, default=None)
 
 
 def ollama_store() -> Path:
