@@ -47,6 +47,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def load() -> float:
+    """How many processes want each core, over the last minute: above 1 they wait for each other."""
+    return os.getloadavg()[0] / cores() if hasattr(os, "getloadavg") else 0.0
+
+
 def memory() -> int:
     """Bytes of memory, or of the container's limit."""
     import psutil
@@ -82,13 +87,14 @@ def disk(path: Path) -> tuple[int, int]:
 
 
 def bandwidth() -> float:
-    """Bytes per second that all cores read from memory together: best of a few rounds."""
+    """Bytes per second that all cores read from memory together, or one of them where the others are busy."""
     import numpy as np
 
     threads = min(cores(), 8)
     blocks = [np.ones(_BLOCK // 4, np.float32) for _n in range(threads)]
+    one = _BLOCK / _best(lambda: np.max(blocks[0]))
     with ThreadPoolExecutor(threads) as pool:
-        return threads * _BLOCK / _best(lambda: list(pool.map(np.max, blocks)))
+        return max(one, threads * _BLOCK / _best(lambda: list(pool.map(np.max, blocks))))
 
 
 def gflops() -> float:

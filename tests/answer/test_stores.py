@@ -61,6 +61,16 @@ def test_variables_say_where_the_places_are(places: Path, monkeypatch: pytest.Mo
     assert stores.ollama_store() == places / "o"
 
 
+def test_a_model_of_the_cache_is_found_by_its_name(places: Path) -> None:
+    inside = places / ".cache/huggingface/hub/models--org--name/snapshots"
+    filled(inside / "one/config.json", 2)
+    assert stores.snapshot("org/name") is None, "without weights it is not there"
+    filled(inside / "one/model.safetensors", 9)
+    assert stores.snapshot("org/name") == inside / "one"
+    for name in ("org/other", "org", "../../etc/x", "a/b/c", ""):
+        assert stores.snapshot(name) is None
+
+
 def test_only_an_ollama_on_this_machine_fills_our_disk() -> None:
     for url in ("http://127.0.0.1:11434", "http://localhost:1", "http://[::1]:1", ""):
         check = stores.room_of(EngineSpec("o", "ollama", url=url))

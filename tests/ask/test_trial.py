@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +20,7 @@ from tests.answer.models import add_packed, crashing
 from tests.ask.oracle import Oracle, oracle
 from tests.engines.fake_ollama import fake_ollama
 from tests.engines.tiny import write_tiny
+from tests.gateway.live import until
 from tuneloop import machine
 from tuneloop.answer.book import parse
 from tuneloop.ask import gold, trial, trials
@@ -25,7 +28,7 @@ from tuneloop.ask.table import open_table
 from tuneloop.ask.trial import Limits
 from tuneloop.ask.trials import Row
 from tuneloop.errors import Conflict
-from tuneloop.workspace import Workspace
+from tuneloop.workspace import Workspace, open_workspace, write_atomically
 
 PLENTY = Limits(120.0, 8 << 30, 4)
 ECHO = '[engines.echo]\nkind = "echo"\n'
@@ -61,8 +64,11 @@ def test_a_file_has_every_figure(workspace: Workspace) -> None:
     assert row.load_seconds and row.tokens_per_second and row.question_seconds
     assert row.memory_bytes and 10 << 20 < row.memory_bytes < 1 << 30
     assert row.right == 0 and not row.good and row.said == "too often wrong"
-    assert row.machine == machine.name() and ("- tiny.gguf", 4, 4) in seen
+    assert row.machine == machine.name() and ("tiny.gguf", 4, 4) in seen
+    trials.keep(workspace, replace(row, load=0.5))
     assert trials.speeds(workspace, row.machine)[0]["parameters"] == row.parameters > 20_000
+    trials.keep(workspace, replace(row, load=3.0))
+    assert trials.speeds(workspace, row.machine) == [], "of a busy machine"
     assert left_running() == []
 
 
@@ -118,7 +124,8 @@ def test_a_model_is_stopped_at_its_memory_and_the_others_go_on(workspace: Worksp
     assert large.memory_bytes and large.memory_bytes > limits.memory
     assert small.state == "done" and left_running() == []
     assert tried(workspace, limits=limits)[0].when == large.when, "it would only be stopped again"
-    assert tried(workspace, limits=PLENTY)[0].state == "done"
+    assert not trials.finished(large, mark=large.mark, of=4, seconds=120.0, memory=limits.memory + 1)
+    assert trials.finished(small, mark=small.mark, of=4, seconds=120.0, memory=limits.memory + 1)
 
 
 def test_a_file_larger_than_the_limit_is_not_even_started(workspace: Workspace) -> None:
@@ -134,6 +141,23 @@ def test_when_the_machine_runs_short_the_model_is_stopped(
     monkeypatch.setattr(trial, "SPARE", 1.0)  # as if all memory but what is used now were needed
     (row,) = tried(workspace)
     assert row.state == "machine" and "ran out of memory" in row.said and left_running() == []
+
+
+def test_a_trial_that_is_killed_leaves_nothing_behind_and_goes_on(workspace: Workspace, server: Oracle) -> None:
+    write_tiny(workspace.folder("models") / "tiny.gguf")
+    write_atomically(workspace.path / "tuneloop.toml", known(server.url)[0])
+    command = [sys.executable, "-m", "tuneloop", "-w", str(workspace.path), "models", "trial", "--questions", "2"]
+    server.seconds = 30.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        until(lambda: server.asked, 60)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert family and not psutil.wait_procs(family, timeout=10)[1]
+    (row,) = trials.read(workspace).values()
+    assert (row.model, row.state) == ("tiny.gguf", "done")
+    server.seconds = 0.0
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "tiny.gguf: 0 of 2 right, too often wrong (known)" in told and "far/oracle: 2 of 2 right, good" in told
 
 
 def test_what_fails_is_one_line_and_tried_again(workspace: Workspace, server: Oracle) -> None:
@@ -167,8 +191,6 @@ def test_files_packs_engines_and_adapters_are_candidates(workspace: Workspace) -
         model = "far/m9"
     """
     (workspace.path / "tuneloop.toml").write_text(toml)
-    from tuneloop.workspace import open_workspace
-
     again = open_workspace(workspace.path)
     book = parse(toml.encode(), workspace.path)
     found = trial.candidates(again, book, {"house": [{"id": "base"}], "far": many})

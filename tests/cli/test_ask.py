@@ -18,6 +18,8 @@ import pytest
 
 from tests.ask.test_clicks import DEAR, SQL
 from tests.ask.test_reply import CSV
+from tuneloop import machine
+from tuneloop.ask import gold, trials
 from tuneloop.ask.table import open_table
 from tuneloop.cli.ask_menu import completed, completions, menu
 from tuneloop.cli.ask_talk import talk
@@ -128,6 +130,19 @@ def test_menu_repeats_the_choice_and_goes_back(
     assert "only read" in shown and "1 to 500" in shown
     assert "6 lines = 1 header + 5 loaded" in shown and "→ End" in shown
     assert (source.parent / "report.html").stat().st_size > 1000
+
+
+def test_the_menu_tells_which_model_to_ask(
+    source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source.parent)
+    assert "No model was tried on this machine yet" in run_menu(source, ["6", "0"], capsys)
+    workspace = open_workspace(source.parent / "tuneloop-work", create=True)
+    figures = {"asked": 16, "right": 15, "wrong": 1, "question_seconds": 2.0}
+    row = trials.Row("far", "m", machine.name(), "openai", "done", 1.0, gold.edition(), 16, **figures)  # type: ignore[arg-type]
+    trials.keep(workspace, row)
+    shown = run_menu(source, ["6", "0"], capsys)
+    assert "far/m" in shown and "15/16" in shown and 'model = "far/m"' in shown
 
 
 def test_menu_ends_with_the_input_wherever_it_is(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,15 @@ def hugging_face() -> Path:
     return Path(home).expanduser() / "hub"
 
 
+def snapshot(name: str) -> Path | None:
+    """The folder of "org/name" in the cache of Hugging Face, the newest with weights; None where there is none."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return None
+    folders = (hugging_face() / f"models--{name.replace('/', '--')}" / "snapshots").glob("*")
+    whole = [one for one in folders if (one / "config.json").exists() and any(one.glob("*.safetensors"))]
+    return max(whole, key=lambda one: one.stat().st_mtime, default=None)
+
+
 def ollama_store() -> Path:
     """Where an Ollama on this machine keeps its models."""
     if path := os.environ.get("OLLAMA_MODELS"):
@@ -80,14 +90,18 @@ def ollama_store() -> Path:
     return SERVICE if not own.is_dir() and SERVICE.is_dir() else own
 
 
-def room_of(spec: EngineSpec) -> Callable[[int], None] | None:
-    """What raises OutOfResources when so many bytes do not fit an Ollama's disk; None: its disk is not ours."""
+def is_here(spec: EngineSpec) -> bool:
+    """Whether an Ollama runs on this machine, and takes its disk and memory."""
     host = urlsplit(spec.url).hostname or "127.0.0.1"
     try:
-        here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        here = False
-    if not here:
+        return False
+
+
+def room_of(spec: EngineSpec) -> Callable[[int], None] | None:
+    """What raises OutOfResources when so many bytes do not fit an Ollama's disk; None: its disk is not ours."""
+    if not is_here(spec):
         return None
     place = ollama_store()
 

@@ -25,7 +25,7 @@ from typing import IO, Any
 import psutil
 
 from tuneloop import machine, texts
-from tuneloop.answer import models
+from tuneloop.answer import models, stores
 from tuneloop.answer.book import Book
 from tuneloop.ask import gold, trials
 from tuneloop.ask.question import read as read_question
@@ -166,14 +166,16 @@ def _tried(one: Candidate, limits: Limits, scratch: Path, here: str, watch: Prog
     row = Row(
         one.engine, one.model, here, one.spec.kind, "failed", time.time(), gold.edition(), limits.questions, one.size,
         *_header(one), one.mark, limit_seconds=limits.seconds, limit_memory=limits.memory,
-        error=one.reason,
+        load=round(machine.load(), 2), error=one.reason,
     )  # fmt: skip
     if one.reason:
         return row
-    if one.spec.kind in ("llamacpp", "ollama") and (one.size or 0) > limits.memory:
+    ours = one.spec.kind == "llamacpp" or (one.spec.kind == "ollama" and stores.is_here(one.spec))
+    if ours and (one.size or 0) > limits.memory:
         return replace(row, state="large")
     events: list[Event] = []
     state, error, peak = _watched(one, limits, scratch, events, watch)
+    watch(_stage(one), limits.questions, limits.questions)  # also of one that was stopped: its bar is through
     if one.spec.kind == "ollama":
         _unload(one)
     return _filled(row, state, error, peak, events, time.monotonic() - began)
@@ -192,6 +194,10 @@ def _filled(row: Row, state: State, error: str, peak: int | None, events: Sequen
     )  # fmt: skip
 
 
+def _stage(one: Candidate) -> str:
+    return "/".join(part for part in (one.engine, one.model) if part)
+
+
 def _watched(
     one: Candidate, limits: Limits, scratch: Path, events: list[Event], watch: Progress
 ) -> tuple[State, str, int | None]:
@@ -200,14 +206,13 @@ def _watched(
         "spec": asdict(one.spec), "model": one.asked, "questions": limits.questions, "seconds": limits.seconds,
         "cache": str(scratch), "language": texts.language(),
     }  # fmt: skip
-    stage = f"{one.engine or '-'} {one.model}"
-    watch(stage, 0, limits.questions)
+    watch(_stage(one), 0, limits.questions)
     until, peak = time.monotonic() + limits.seconds, 0
     with _child(order) as (process, said):
         while True:
             for line in said(min(OFTEN, max(0.0, until - time.monotonic()))):
                 events.append(json.loads(line))
-                watch(stage, sum(e["event"] == "question" for e in events), limits.questions)
+                watch(_stage(one), sum(e["event"] == "question" for e in events), limits.questions)
             everything, model = _memory(process.pid)
             peak = max(peak, model)
             last = events[-1]["event"] if events else ""

@@ -16,6 +16,9 @@ from tuneloop.texts import _
 from tuneloop.workspace import Workspace, write_json
 
 FILE = "trials.json"
+BUSY = (
+    1.2  # `machine.load` from which speeds tell nothing of an idle machine: at 3, two threads made 3 tokens/s, not 30
+)
 GOOD = 0.8  # of the questions: from here a model is worth asking
 FIGURES = ("model", "engine", "size", "load", "speed", "memory", "right", "wrong", "seconds", "verdict")  # of `cells`
 QUICK = 20.0  # seconds for a question that people still wait for
@@ -53,6 +56,7 @@ class Row:
     seconds: float = 0.0  # all of it
     limit_seconds: float = 0.0
     limit_memory: int = 0
+    load: float = 0.0  # `machine.load` when it began
     error: str = ""
 
     @property
@@ -131,12 +135,9 @@ def best(rows: Iterable[Row]) -> Row | None:
 
 
 def speeds(workspace: Workspace, machine: str) -> list[dict[str, Any]]:
-    """What llama.cpp did with files on this machine: {"parameters", "size", "quant", "tokens_per_second"}."""
-    return [
-        asdict(row)
-        for row in read(workspace).values()
-        if row.machine == machine and row.kind == "llamacpp" and row.parameters and row.tokens_per_second
-    ]
+    """What llama.cpp did with files on this machine while it was idle: parameters, size, quant, tokens_per_second."""
+    mine = [row for row in read(workspace).values() if row.machine == machine and row.kind == "llamacpp"]
+    return [asdict(row) for row in mine if row.parameters and row.tokens_per_second and row.load < BUSY]
 
 
 def as_json(row: Row) -> dict[str, Any]:

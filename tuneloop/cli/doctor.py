@@ -15,6 +15,7 @@ from typing import Literal
 import click
 from rich.markup import escape
 
+from tuneloop import machine as memory
 from tuneloop import settings
 from tuneloop.cli.show import Door
 from tuneloop.errors import TuneloopError
@@ -93,12 +94,10 @@ def _processor() -> Finding:
 
 
 def _memory() -> Finding:
-    import psutil
-
-    memory = psutil.virtual_memory()
-    said = _("{free:.1f} of {all:.1f} GB free").format(free=memory.available / 1e9, all=memory.total / 1e9)
+    free, whole = memory.memory_free(), memory.memory()
+    said = _("{free:.1f} of {all:.1f} GB free").format(free=free / 1e9, all=whole / 1e9)
     # 2 GB: torch with transformers and the demo model take 0.7 GB, the rest is for data
-    if memory.available < 2e9:
+    if free < 2e9:
         return Finding(_("memory"), "warn", said, _("Close something, or choose a smaller model."))
     return Finding(_("memory"), "ok", said)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,17 @@ def fit(door: Door, model: str, context: int, quant: str, strict: bool) -> None:
 
 
 def _found(workspace: Workspace | None, name: str) -> Shape:
-    """A file or folder of that name, else a model of an Ollama here, else one of the list. Raises Missing."""
+    """A file or folder of that name or in Hugging Face's cache, a model of an Ollama here, or one of the list."""
+    from tuneloop.answer import models
+
     path = Path(name).expanduser()
-    if path.is_dir():
-        return shapes.of_folder(path)
+    if folder := path if path.is_dir() else stores.snapshot(name):
+        return replace(shapes.of_folder(folder), name=path.name)
+    if not path.exists() and workspace:
+        inside = [Path(one["path"]) for one in models.files(workspace) if one["id"] == name]
+        path = inside[0] if inside else path
     if path.suffix == ".gguf" or path.is_file():
-        inside = workspace.path / "models" / name if workspace else path
-        return shapes.of_file(inside if not path.exists() and inside.exists() else path)
+        return shapes.of_file(path)
     return _of_ollama(workspace, name) or shapes.in_list(name) or _unknown(name)
 
 
@@ -153,7 +157,7 @@ def _table(door: Door, rows: Sequence[Row], one: Shape | None, context: int, qua
     cells = [
         (
             row.quant if one else escape(row.model), _guess(row, "size", gigabytes(row.size)),
-            _guess(row, "memory", gigabytes(row.memory)), _guess(row, "speed", f"{row.tokens_per_second:.0f}"),
+            _guess(row, "memory", gigabytes(row.memory)), _guess(row, "speed", _speed(row.tokens_per_second)),
             _guess(row, "speed", _seconds(row.seconds)), _coloured(row),
             *((_weights(row.parameters), escape(row.licence)) if wide else ()),
         )
@@ -168,11 +172,19 @@ def _guess(row: Row, what: str, figure: str) -> str:
 
 
 def _weights(count: int) -> str:
+    if count < 1e8:
+        return _("{n} M").format(n=f"{count / 1e6:.1f}")
     return _("{n} B").format(n=f"{count / 1e9:.2f}" if count < 9.95e8 else f"{count / 1e9:.1f}")
 
 
 def _seconds(seconds: float) -> str:
-    return _("{n:.0f} s").format(n=seconds) if seconds < 600 else _("{n:.0f} min").format(n=seconds / 60)
+    if seconds >= 600:
+        return _("{n:.0f} min").format(n=seconds / 60)
+    return _("{n} s").format(n=f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}")
+
+
+def _speed(speed: float) -> str:
+    return f"{speed:.0f}" if speed >= 10 else f"{speed:.1f}"
 
 
 def _coloured(row: Row) -> str:

@@ -123,6 +123,9 @@ def _measured(
         said = n_("{n} model, each at most {seconds:.0f} s and {gb:.1f} GB.",
                   "{n} models, each at most {seconds:.0f} s and {gb:.1f} GB.", len(wanted))  # fmt: skip
         door.say(said.format(n=len(wanted), seconds=seconds, gb=bytes_ / 1e9))
+        if machine.load() >= trials.BUSY:
+            busy = _("The machine is busy ({n:.1f} processes for each core): the speeds are those of a busy machine.")
+            door.say(f"[yellow]{escape(busy.format(n=machine.load()))}[/yellow]")
     with door.progress() as watch:
 
         def told(row: Row, fresh: bool) -> None:
