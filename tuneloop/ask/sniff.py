@@ -17,7 +17,7 @@ from tuneloop.texts import _
 HEAD = 256 << 10  # bytes read from the start
 PIECE = 64 << 10  # bytes read from each of PIECES places further on
 PIECES = 4
-MIXED = 0.05  # share of valid UTF-8 letters that no text of one byte a letter has (KOI8-R "лё" is one: 0.3 %)
+MIXED = 0.05  # share of lines, of those with letters beyond ASCII, that are valid UTF-8 by chance in no other encoding
 LEAST_LETTERS, LEAST_WORDS = 12, 0.5  # of lines in a second encoding, to be sure of it
 SINGLE_BYTE = ("cp1251", "koi8-r", "cp866", "cp1252", "mac_cyrillic", "iso8859-5")
 BOMS = (
@@ -88,7 +88,7 @@ def encoding_of(parts: list[bytes]) -> Encoding:
     letters = sum(1 for c in text if c > "\x7f")
     broken = sum(1 for c in text if "\udc80" <= c <= "\udcff")
     # A single-byte text has next to no valid sequences; a UTF-8 file with some lines pasted from elsewhere has many.
-    if broken and letters - broken > max(10, MIXED * letters) and (found := _mixed(parts)):
+    if broken and (found := _mixed(parts)):
         return found
     if broken * 4 <= letters - broken:
         return Encoding("utf-8", "utf-8", fit=1 - broken / max(1, letters))
@@ -97,10 +97,11 @@ def encoding_of(parts: list[bytes]) -> Encoding:
 
 def _mixed(parts: list[bytes]) -> Encoding | None:
     """UTF-8 with lines in another encoding; None when these are too few letters, or look like no words."""
-    lines = [line for part in parts for line in part.splitlines()[:-1]]
-    broken = [line for line in lines if b"\xef\xbf\xbd" in line.decode("utf-8", "replace").encode()]
+    lines = [line for part in parts for line in part.splitlines()[:-1] if not line.isascii()]
+    broken = [line for line in lines if "\ufffd" in line.decode("utf-8", "replace")]
     raw = b"\n".join(broken)
-    if sum(byte > 0x7F for byte in raw) < LEAST_LETTERS:
+    whole = len(lines) - len(broken)
+    if whole < max(3, MIXED * len(lines)) or len(re.findall(rb"[\x80-\xff]", raw)) < LEAST_LETTERS:
         return None
     try:
         other = _single_byte(raw)
