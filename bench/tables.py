@@ -95,7 +95,7 @@ def ask(table: Table, rounds: int = 5, questions: Sequence[str] = QUESTIONS) -> 
     for _round in range(rounds):
         for sql in questions:
             started = time.perf_counter()
-            table.run(sql)
+            table.run(sql, seconds=30)
             taken.append(time.perf_counter() - started)
     return statistics.median(taken), statistics.quantiles(taken, n=20)[18]
 

@@ -14,6 +14,7 @@ from tuneloop.ask import columns as columns_
 from tuneloop.ask import pace
 from tuneloop.ask import report as report_
 from tuneloop.ask.columns import quoted
+from tuneloop.ask.damage import damage
 from tuneloop.ask.lines import blank_lines, count_lines, line_ends_in
 from tuneloop.ask.load import Loaded, load
 from tuneloop.ask.profile import profile
@@ -48,11 +49,12 @@ def ingest(source: Path, scratch: Path, asked: dict[str, Any]) -> dict[str, Any]
     }
     connection = duckdb.connect(str(scratch / "table.duckdb"), config=config)
     try:
-        staged, loaded = _loaded(connection, source, scratch, asked)
-        units = {name: d.numeral.unit for name, d in loaded.decisions.items() if d.numeral}
-        seen = profile(connection, "t", units)
-        names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
-        connection.execute("CHECKPOINT")
+        with damage(source):
+            staged, loaded = _loaded(connection, source, scratch, asked)
+            units = {name: d.numeral.unit for name, d in loaded.decisions.items() if d.numeral}
+            seen = profile(connection, "t", units)
+            names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+            connection.execute("CHECKPOINT")
     except duckdb.OutOfMemoryException:
         raise OutOfResources(
             _("the table needs more memory than loading may take ({memory})").format(memory=MEMORY),
@@ -123,9 +125,11 @@ def _all_tables(
     """Load every table of a SQLite file; `t` is the asked one, or the longest."""
     tables = sqlite_tables(source)
     wanted = asked.get("table")
-    if not tables or (wanted and wanted not in tables):
+    if not tables:
+        raise BadInput(_("{name} holds no table").format(name=source.name), fix=_("Choose a file with rows in it."))
+    if wanted and wanted not in tables:
         raise BadInput(
-            _("there is no table '{name}'").format(name=wanted or ""),
+            _("there is no table '{name}'").format(name=wanted),
             fix=_("Its tables are: {names}.").format(names=", ".join(tables)),
         )
     main = wanted or max(tables, key=lambda name: tables[name])
@@ -140,6 +144,7 @@ def _all_tables(
     if main.lower() != "t":
         connection.execute(f"CREATE VIEW t AS SELECT * FROM {quoted(main)}")
     staged, loaded = results[main]
+    _refuse_misfit(staged)
     others = ", ".join(name for name in tables if name != main)
     how = "asked" if wanted else "largest" if others else "single"
     staged.found.insert(0, Finding("table", main, how, {"others": others} if how == "largest" else {}))

@@ -31,8 +31,21 @@ def fetched(name: str) -> Path:
         folder = Path(kagglehub.dataset_download(name))
     except Exception as problem:  # noqa: BLE001  kagglehub raises errors of four libraries; all mean "not fetched"
         raise EngineDown(
-            _("Kaggle did not give '{name}': {problem}").format(name=name, problem=str(problem).split("\n")[0][:200]),
+            _("Kaggle did not give '{name}': {problem}").format(name=name, problem=_why(problem)),
             fix=_("Check the network; private datasets need a key in ~/.kaggle/kaggle.json. Or download the file."),
         ) from None
     files = [path for path in folder.rglob("*") if path.is_file()]
     return files[0] if len(files) == 1 else folder
+
+
+def _why(problem: Exception) -> str:
+    """In words instead of addresses of objects, where that is known."""
+    names = {kind.__name__ for kind in type(problem).__mro__}
+    status = getattr(getattr(problem, "response", None), "status_code", 0)
+    if status in (401, 403):
+        return _("it wants a key, or there is no such dataset")
+    if status == 404:
+        return _("there is no such dataset")
+    if names & {"ConnectionError", "Timeout", "ProxyError", "SSLError"}:
+        return _("it cannot be reached from here")
+    return str(problem).split("\n")[0][:200]

@@ -44,15 +44,21 @@ class Count:
         """Count a row that is not loaded; the first few are kept to show."""
         self.rejected[reason] += 1
         if len(self.examples) < EXAMPLES:
-            self.examples.append((line, reason, text[:200]))
+            shown = text[:200].encode("utf-8", "replace").decode()  # bytes that were no text are lone surrogates
+            self.examples.append((line, reason, shown))
 
 
-def open_lines(path: Path, encoding: str) -> Iterator[str]:
-    """Lines with their ends, however they end. Bytes that are no text come as lone surrogates or U+FFFD."""
+def open_lines(path: Path, encoding: str, second: str = "") -> Iterator[str]:
+    """Lines with their ends, however they end. Bytes that are no text come as lone surrogates or U+FFFD.
+
+    second: encoding of the lines that are no UTF-8, in a file pasted together of two.
+    """
     errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
     with path.open(encoding=encoding, errors=errors, newline="") as file:
         first = True
         for line in file:
+            if second and not line.isascii() and _BROKEN.search(line):
+                line = line.encode("utf-8", "surrogateescape").decode(second, "replace")  # noqa: PLW2901
             yield line.removeprefix("\ufeff") if first else line
             first = False
 
@@ -159,11 +165,14 @@ def rows(
             yield (cells + [""] * (width - len(cells)))[:width]
 
 
+_BROKEN = re.compile("[\udc80-\udcff]")
 _NOT_TEXT = re.compile("[\udc80-\udcff\ufffd]")
 
 
 def _fault(text: str, cells: list[str], width: int, names: list[str] | None) -> str:
     """Why a row cannot be loaded, "" when it can."""
+    if len(text) > LONGEST_ROW:
+        return "too long"
     if "\x00" in text:
         return "zero bytes"
     if not text.isascii() and _NOT_TEXT.search(text):

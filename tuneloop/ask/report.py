@@ -71,6 +71,7 @@ def reasons() -> dict[str, str]:
         "encoding": _("bytes that are no text in this encoding"),
         "header again": _("the header once more"),
         "no cells": _("no cell is filled"),
+        "too long": _("longer than 500,000 characters"),
         "not json": _("not a JSON object"),
         "other columns": _("a file with other columns"),
         "unreadable file": _("a file that could not be read"),
@@ -104,6 +105,8 @@ def subject(finding: Finding) -> str:
         "sheet": _("sheet"),
         "table": _("table"),
         "files": _("files"),
+        "formulas": _("formulas"),
+        "source": _("source"),
     }[finding.what]
 
 
@@ -114,6 +117,9 @@ def sentence(finding: Finding) -> str:
         "bom": _("the file begins with its mark"),
         "ascii": _("only plain ASCII characters"),
         "utf-8": _("{valid} of its letters beyond ASCII are valid UTF-8"),
+        "mixed": _("lines that are no UTF-8 are read as {second}; their letters fit words by {second_fit}"),
+        "not computed": _("these cells of formulas hold no value; open and save the file in a spreadsheet program"),
+        "changed": _("the file changed while it was read; it is read again next time"),
         "zero bytes": _("every other byte is a high byte"),
         "letters": _("its letters fit Russian or Western words by {fit}, as {second} by {second_fit}"),
         "consistency": _("rows and cells are consistent by {fit}, the next best {second} gives {second_fit}"),

@@ -17,8 +17,15 @@ from tuneloop.texts import _
 HEAD = 256 << 10  # bytes read from the start
 PIECE = 64 << 10  # bytes read from each of PIECES places further on
 PIECES = 4
+MIXED = 0.05  # share of lines, of those with letters beyond ASCII, that are valid UTF-8 by chance in no other encoding
+LEAST_LETTERS, LEAST_WORDS = 12, 0.5  # of lines in a second encoding, to be sure of it
 SINGLE_BYTE = ("cp1251", "koi8-r", "cp866", "cp1252", "mac_cyrillic", "iso8859-5")
-BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+BOMS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32-le"),
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+)
 
 # The 120 pairs that make up three quarters of all letter pairs in Russian novels of the 19th century.
 _PAIRS = (
@@ -35,7 +42,7 @@ class Encoding:
     """The name Python knows it by, how it was found, and how well the best two candidates fit (0 to 1)."""
 
     name: str
-    how: str  # "bom", "utf-8", "ascii", "zero bytes", "letters", "asked"
+    how: str  # "bom", "utf-8", "mixed" with lines in `second`, "ascii", "zero bytes", "letters", "asked"
     fit: float = 1.0
     second: str = ""
     second_fit: float = 0.0
@@ -65,6 +72,8 @@ def encoding_of(parts: list[bytes]) -> Encoding:
     for mark, name in BOMS:
         if head.startswith(mark):
             return Encoding(name, "bom")
+    if head.count(0) > 0.9 * len(head):
+        raise _no_text()
     if wide := _utf16(head):
         return Encoding(wide, "zero bytes")
     whole = b"\n".join(parts)
@@ -72,18 +81,37 @@ def encoding_of(parts: list[bytes]) -> Encoding:
         raise BadInput(_("the file is empty"), fix=_("Choose a file with rows in it."))
     if whole.isascii():
         if sum(whole.count(bytes([n])) for n in range(9)) > len(whole) / 10:
-            raise BadInput(
-                _("the file holds no text"), fix=_("Choose a table: CSV, Excel, Parquet, JSON lines, SQLite.")
-            )
+            raise _no_text()
         return Encoding("utf-8", "ascii")
     # A piece may end inside a letter: cut what follows its last line end.
     text = b"\n".join(part[: part.rfind(b"\n") + 1] or part for part in parts).decode("utf-8", "surrogateescape")
     letters = sum(1 for c in text if c > "\x7f")
     broken = sum(1 for c in text if "\udc80" <= c <= "\udcff")
     # A single-byte text has next to no valid sequences; a UTF-8 file with some lines pasted from elsewhere has many.
+    if broken and (found := _mixed(parts)):
+        return found
     if broken * 4 <= letters - broken:
         return Encoding("utf-8", "utf-8", fit=1 - broken / max(1, letters))
     return _single_byte(whole)
+
+
+def _mixed(parts: list[bytes]) -> Encoding | None:
+    """UTF-8 with lines in another encoding; None when these are too few letters, or look like no words."""
+    lines = [line for part in parts for line in part.splitlines()[:-1] if not line.isascii()]
+    broken = [line for line in lines if "\ufffd" in line.decode("utf-8", "replace")]
+    raw = b"\n".join(broken)
+    whole = len(lines) - len(broken)
+    if whole < max(3, MIXED * len(lines)) or len(re.findall(rb"[\x80-\xff]", raw)) < LEAST_LETTERS:
+        return None
+    try:
+        other = _single_byte(raw)
+    except BadInput:
+        return None
+    return Encoding("utf-8", "mixed", 1.0, other.name, other.fit) if other.fit >= LEAST_WORDS else None
+
+
+def _no_text() -> BadInput:
+    return BadInput(_("the file holds no text"), fix=_("Choose a table: CSV, Excel, Parquet, JSON lines, SQLite."))
 
 
 def _utf16(head: bytes) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuneloop.ask.bombs import MOST_RATIO, bomb
 from tuneloop.ask.columns import literal, quoted
 from tuneloop.ask.headers import cleaned
 from tuneloop.ask.reading import Count
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 MOST_JSON = 200 << 20  # bytes of a JSON file that is one array, and so has to be read whole
+SMALL = 50 << 20  # bytes that a part of a workbook may unpack into, whatever its size
 MOST_STRINGS = 300 << 20  # bytes of a workbook's shared strings, which are read whole
 DEEPEST = 3  # objects inside objects that become columns "a.b.c"; deeper ones stay JSON texts
 SUFFIXES = frozenset(
@@ -41,7 +44,7 @@ def form(path: Path) -> str:
     for mark, name in ((b"PAR1", "parquet"), (b"SQLite format 3\x00", "sqlite"), (b"\x1f\x8b", "gzip")):
         if start.startswith(mark):
             return name
-    if start.startswith(b"PK\x03\x04"):
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_form(path)
     refused = {
         b"\xd0\xcf\x11\xe0": _("an old Excel file (.xls)"),
@@ -86,12 +89,16 @@ def excel(path: Path, asked: dict[str, Any], scratch: Path) -> Staged:
             info.filename.endswith("sharedStrings.xml") and info.file_size > MOST_STRINGS for info in archive.filelist
         ):
             raise Hostile(_("{name} unpacks into too much text").format(name=path.name), fix=_("Save it as CSV."))
+        if any(info.file_size > MOST_RATIO * info.compress_size + SMALL for info in archive.filelist):
+            raise bomb(path)
     book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     sheets = {sheet.title: sheet for sheet in book.worksheets}
     wanted = asked.get("sheet")
-    if not sheets or (wanted and wanted not in sheets):
+    if not sheets:
+        raise BadInput(_("{name} holds no table").format(name=path.name), fix=_("Choose a file with rows in it."))
+    if wanted and wanted not in sheets:
         raise BadInput(
-            _("there is no sheet '{name}'").format(name=wanted or ""),
+            _("there is no sheet '{name}'").format(name=wanted),
             fix=_("Its sheets are: {names}.").format(names=", ".join(sheets)),
         )
     title = wanted or max(sheets, key=lambda name: (sheets[name].max_row or 0) * (sheets[name].max_column or 0))
@@ -100,7 +107,28 @@ def excel(path: Path, asked: dict[str, Any], scratch: Path) -> Staged:
     others = ", ".join(name for name in sheets if name != title)
     how = "asked" if wanted else "largest" if others else "single"
     staged.found.insert(0, Finding("sheet", title, how, {"others": others} if how == "largest" else {}))
+    if empty := _never_computed(path, sheets[title]):
+        staged.found.append(Finding("formulas", f"{empty:,}", "not computed"))
     return staged
+
+
+def _never_computed(path: Path, sheet: Any) -> int:
+    """Cells with a formula and no value: a program wrote them, and no spreadsheet program has opened the file since."""
+    part = str(getattr(sheet, "_worksheet_path", "")).lstrip("/")
+    found, rest = 0, b""
+    with zipfile.ZipFile(path) as archive:
+        if part not in archive.namelist():
+            return 0
+        with archive.open(part) as file:
+            while block := file.read(1 << 20):
+                text = rest + block
+                ends = [match.end() for match in _NO_VALUE.finditer(text)]
+                found += len(ends)
+                rest = text[max(ends[-1] if ends else 0, len(text) - 100) :]
+    return found
+
+
+_NO_VALUE = re.compile(rb"(?:</f>|<f\b[^<>]*/>)\s*(?:<v\s*/>|<v>\s*</v>)?\s*</c>")
 
 
 def shown(cell: Any) -> str:
@@ -212,7 +240,12 @@ def _objects(path: Path, count: Count) -> Iterator[dict[str, Any]]:
         start = file.read(1)
         file.seek(0)
         if start == "[" or not _is_lines(path):
-            yield from (flat(item) for item in _array(path))
+            for item in _array(path):
+                count.lines += 1
+                if isinstance(item, dict):
+                    yield flat(item)
+                else:
+                    count.reject(count.lines, "not json", str(item))
             return
         for line in file:
             count.lines += 1
@@ -239,8 +272,8 @@ def _is_lines(path: Path) -> bool:
         return isinstance(first, dict) and bool(file.readline(1 << 24).strip())
 
 
-def _array(path: Path) -> Sequence[dict[str, Any]]:
-    """The objects of a file that is one array, or an object with an array of objects in it."""
+def _array(path: Path) -> Sequence[Any]:
+    """The items of a file that is one array, or an object with an array of objects in it."""
     if path.stat().st_size > MOST_JSON:
         raise BadInput(
             _("{name} is one JSON array of {size} MB, which must be read whole").format(
@@ -257,7 +290,7 @@ def _array(path: Path) -> Sequence[dict[str, Any]]:
         ) from None
     if isinstance(found, dict):
         found = next((v for v in found.values() if isinstance(v, list) and v and isinstance(v[0], dict)), [found])
-    return [item for item in found if isinstance(item, dict)]
+    return list(found)
 
 
 def flat(item: dict[str, Any], depth: int = 1) -> dict[str, Any]:

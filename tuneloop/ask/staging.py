@@ -107,7 +107,7 @@ def exact(source: Text, scratch: Path) -> Staged:
     """Read a text file row by row into a clean copy."""
     count = Count()
     found = rows(
-        open_lines(source.path, source.encoding.name),
+        open_lines(source.path, source.encoding.name, source.encoding.second if source.encoding.how == "mixed" else ""),
         source.how,
         count,
         width=len(source.header.names),
@@ -121,7 +121,8 @@ def exact(source: Text, scratch: Path) -> Staged:
 def fast(source: Text) -> Staged | None:
     """Let DuckDB read the file itself; None where it would read it differently. The caller proves the count."""
     how = source.how
-    if source.encoding.name not in ("utf-8", "utf-8-sig") or how.wrapped or how.backslash or source.line_end == "\r":
+    plain = source.encoding.name in ("utf-8", "utf-8-sig") and source.encoding.how != "mixed"
+    if not plain or how.wrapped or how.backslash or source.line_end == "\r":
         return None
     relation = _read_csv(source.path, len(source.header.names), how, source.above + source.header.rows)
     return _staged(source, relation, Count(above=source.above, header=source.header.rows), "fast")
@@ -130,7 +131,7 @@ def fast(source: Text) -> Staged | None:
 def clean_copy(found: Iterable[Sequence[str]], width: int, scratch: Path) -> str:
     """Write rows as plain CSV and return the relation that reads them."""
     done = 0
-    with scratch.open("w", encoding="utf-8", newline="") as file:
+    with scratch.open("w", encoding="utf-8", errors="replace", newline="") as file:  # JSON may hold half a character
         for batch in _batches(found, 2_000):
             done += len(batch)
             tell(ROWS, done, None)
@@ -179,6 +180,8 @@ def _counted(found: Iterable[Sequence[str]], top: Header, count: Count) -> Itera
             count.reject(count.lines, "too many cells", ", ".join(row))
         elif any("\x00" in cell for cell in row):
             count.reject(count.lines, "zero bytes", ", ".join(row))
+        elif sum(map(len, row)) > LONGEST_ROW:
+            count.reject(count.lines, "too long", ", ".join(cell[:200] for cell in row))
         else:
             count.loaded += 1
             yield (*row[:width], *[""] * (width - len(row)))

@@ -37,25 +37,48 @@ def unmet(scene: Scene, query: Query) -> float:
     return factor
 
 
-def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
-    """Words with a meaning that the reading does not account for, each with what is left of the sureness.
+_ORDER_WORDS = (
+    "after before next previous following preceding below above under list chart table"
+    " после перед до следующий следующая предыдущий предыдущая ниже выше список списке таблице"
+)
+_BESIDE = frozenset(_ORDER_WORDS.split())
+# What rows do, whatever they are: says nothing of which rows are meant.
+_HAPPENED_WORDS = (
+    "held located awarded earned played participated participate competed occurred happened took listed recorded chart"
+)
+_HAPPENED = frozenset(_HAPPENED_WORDS.split())
 
-    A noun for what a row is ("passengers") costs little, a verb little, a name or a number nearly all.
-    """
+
+def _cues_left(scene: Scene, query: Query) -> list[tuple[str, float]]:
+    """Phrases that must have become a part of the query and have not; those that say little are taken."""
     left: list[tuple[str, float]] = []
     for cue in scene.cues:
         if cue.name in _PLAIN_CUES:
             scene.take(range(cue.start, cue.end))
     for cue in scene.cues:
-        weight = _MUST.get(cue.name)
+        weight = None if query.kind == "neighbour" and cue.name in ("next", "previous") else _MUST.get(cue.name)
         if weight and not any(i in scene.taken for i in range(cue.start, cue.end)):
             scene.take(range(cue.start, cue.end))
             left.append((scene.words(range(cue.start, cue.end)), weight))
+    return left
+
+
+def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
+    """Words with a meaning that the reading does not account for, each with what is left of the sureness.
+
+    A noun for what a row is ("passengers") costs little, a verb little, a name or a number nearly all.
+    """
+    left = _cues_left(scene, query)
     used = columns_of(query)
     entities = 0
     labels = [label_column(scene.profile)]
     for i, token in enumerate(scene.tokens):
         if i in scene.taken or lexicon.is_filler(token) or (len(token.text) < 2 and token.kind == "word"):
+            continue
+        if query.kind == "neighbour" and token.text in _BESIDE:  # "next ... after": the neighbour is asked for twice
+            continue
+        if token.text in _HAPPENED and not any(i in m.places for m in scene.mentions):
+            left.append((token.raw, 0.92))
             continue
         if token.kind != "word":
             left.append((token.raw, 0.3))

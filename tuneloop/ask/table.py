@@ -15,14 +15,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tuneloop.ask import columns, report
 from tuneloop.ask.columns import Profile
-from tuneloop.ask.report import Report
+from tuneloop.ask.damage import FULL, disk_full
+from tuneloop.ask.report import Finding, Report
 from tuneloop.ask.sandbox import Result, Sandbox
 from tuneloop.child import run_limited
 from tuneloop.errors import BadInput, Missing, MissingExtra
@@ -81,12 +82,23 @@ def open_table(path: Path, *, cache: Path | None = None, watch: Progress = silen
         )
     folder = _folder(path, cache)
     mark = hashlib.sha256(json.dumps([str(path.absolute()), asked], sort_keys=True).encode()).hexdigest()[:12]
-    kept = folder / f"{path.name[:80]}.{mark}"
+    try:
+        return _opened(path, folder / f"{path.name[:80]}.{mark}", asked, watch)
+    except OSError as problem:
+        if problem.errno in FULL:
+            raise disk_full(path) from None
+        raise BadInput(
+            _("{name} cannot be read: {problem}").format(name=path.name, problem=problem.strerror),
+            fix=_("Check who may read it."),
+        ) from None
+
+
+def _opened(path: Path, kept: Path, asked: dict[str, Any], watch: Progress) -> Table:
     print_ = fingerprint(path)
     with _alone(kept.with_name(kept.name + ".lock")):
         card = _card(kept)
         if card is None or card["fingerprint"] != print_:
-            card = _load(path, folder, kept, asked, print_, watch)
+            card = _load(path, kept, asked, print_, watch)
     told = report.from_json(card["report"])
     return Table(path, _database(kept), columns.from_json(card["profile"]), told, tuple(card["tables"]))
 
@@ -109,8 +121,14 @@ def fingerprint(path: Path) -> str:
 def _look(path: Path) -> None:
     import importlib.util
 
-    if not path.exists():
-        raise Missing(_("there is no file {path}").format(path=path), fix=_("Check the name."))
+    try:
+        there, plain = path.exists(), path.is_file() or path.is_dir()
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        there = plain = False
+    if not there:
+        raise Missing(_("there is no file {path}").format(path=str(path)[:300]), fix=_("Check the name."))
+    if not plain:  # a pipe is read once, and gives nothing until somebody writes
+        raise BadInput(_("{name} is no plain file").format(name=path.name), fix=_("Save what it gives as a file."))
     if path.is_file() and path.stat().st_size == 0:
         raise BadInput(_("{name} is empty").format(name=path.name), fix=_("Choose a file with rows in it."))
     if importlib.util.find_spec("duckdb") is None:
@@ -131,7 +149,13 @@ def _folder(path: Path, cache: Path | None) -> Path:
                 fix=_("Name another folder."),
             ) from None
     folder = Path.home() / ".cache" / "tuneloop" / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise BadInput(
+            _("{folder} cannot be made: {problem}").format(folder=folder, problem=problem.strerror),
+            fix=_("Name another folder with --cache."),
+        ) from None
     return folder
 
 
@@ -155,10 +179,11 @@ def _database(kept: Path) -> Path:
     return kept.with_name(kept.name + ".duckdb")
 
 
-def _load(path: Path, folder: Path, kept: Path, asked: dict[str, Any], print_: str, watch: Progress) -> dict[str, Any]:
+def _load(path: Path, kept: Path, asked: dict[str, Any], print_: str, watch: Progress) -> dict[str, Any]:
     """Load in a child, into a scratch folder, and put the finished files in their place; the card comes last."""
     from tuneloop.ask.ingest import ingest
 
+    folder = kept.parent
     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size
     mark = kept.name.rpartition(".")[2]
     for left in folder.glob(f".loading-{mark}-*"):  # of a process that was killed: the lock is ours now
@@ -170,6 +195,8 @@ def _load(path: Path, folder: Path, kept: Path, asked: dict[str, Any], print_: s
         made = run_limited(
             ingest, path.absolute(), scratch, asked, seconds=seconds, memory=MEMORY, what=path.name, watch=watch
         )
+        if fingerprint(path) != print_:  # rows that were there are loaded and add up; the next opening reads it again
+            made["report"]["found"].append(asdict(Finding("source", path.name, "changed")))
         card = {"form": FORM, "fingerprint": print_, **made}
         kept.with_name(kept.name + ".json").unlink(missing_ok=True)
         (scratch / "table.duckdb").replace(_database(kept))

@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from tuneloop.ask.bombs import MOST_RATIO, bomb
 from tuneloop.ask.columns import literal
 from tuneloop.ask.reading import Count
 from tuneloop.ask.report import Finding
 from tuneloop.ask.sources import SUFFIXES
 from tuneloop.ask.staging import Staged
-from tuneloop.errors import BadInput, Hostile, TuneloopError
+from tuneloop.errors import BadInput, TuneloopError
 from tuneloop.texts import _
 
 MOST_FILES = 2_000
 MOST_UNPACKED = 50 << 30  # bytes
-MOST_RATIO = 200  # unpacked to packed; tables in text pack 3 to 30 times
 
 
 def tables_in(folder: Path) -> list[Path]:
@@ -103,7 +103,11 @@ def unpacked(archive: Path, into: Path) -> Path:
         if not members or len(members) > MOST_FILES:
             raise BadInput(_("{name} holds no table").format(name=archive.name), fix=_("Unpack it and name the file."))
         if sum(m.file_size for m in members) > MOST_RATIO * archive.stat().st_size:
-            raise _bomb(archive)
+            raise bomb(archive)
+        if any(m.flag_bits & 1 for m in members):
+            raise BadInput(
+                _("{name} is protected by a password").format(name=archive.name), fix=_("Unpack it and name the file.")
+            )
         for n, member in enumerate(members):
             # Only the last part of a name: "../../x.csv" stays here, and equal names are told apart.
             made = into / Path(member.filename).name
@@ -119,15 +123,8 @@ def _copy(source: IO[bytes] | gzip.GzipFile, target: IO[bytes], archive: Path) -
     while block := source.read(1 << 20):
         size += len(block)
         if size > most:
-            raise _bomb(archive)
+            raise bomb(archive)
         target.write(block)
-
-
-def _bomb(archive: Path) -> Hostile:
-    return Hostile(
-        _("{name} unpacks into more than {ratio} times its size").format(name=archive.name, ratio=MOST_RATIO),
-        fix=_("Unpack it yourself if you trust it, and name the file."),
-    )
 
 
 def _shape(one: Staged) -> frozenset[str]:

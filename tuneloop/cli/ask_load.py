@@ -24,10 +24,14 @@ def opened(door: Door, path: Path, *, cache: Path | None, **asked: Any) -> Table
     """`open_table` with bars on a terminal. Ctrl-C ends the command with 130 and says that nothing is left."""
     try:
         with bars(door) as watch:
-            return open_table(path, cache=cache, watch=watch, **asked)
+            table = open_table(path, cache=cache, watch=watch, **asked)
     except KeyboardInterrupt:
         click.echo(_("Loading was stopped; nothing half-made is left. The same command starts it again."), err=True)
         raise click.exceptions.Exit(130) from None
+    if cache is None and table.database.parent != path.absolute().parent / ".tuneloop":
+        said = _("Nothing can be written beside {name}: the loaded table is kept in {folder}.")
+        click.echo(said.format(name=path.name, folder=table.database.parent), err=True)
+    return table
 
 
 @contextmanager
