@@ -69,7 +69,10 @@ def told(mind: Mind, scene: Callable[[Judge], Coroutine[Any, Any, Any]]) -> Any:
         return asyncio.run(run(server.url)), len(server.asked)
 
 
-@pytest.mark.parametrize("mind", [honest, obedient, *(pytest.param(m, marks=pytest.mark.soak) for m in (blank, parrot))])
+SOAK = pytest.mark.soak
+
+
+@pytest.mark.parametrize("mind", [honest, obedient, *(pytest.param(m, marks=SOAK) for m in (blank, parrot))])
 def test_no_text_lifts_a_mark(mind: Mind) -> None:
     """0.05 of 1 is allowed: half a point of ten."""
     assert len(ATTACKS) == 40
