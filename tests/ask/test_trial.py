@@ -83,6 +83,7 @@ def test_a_server_that_knows_is_the_best_and_an_echo_is_none(workspace: Workspac
     assert server.asked == 2 + 2 * 16, "two for the speed, two that agree for each question"
 
 
+@pytest.mark.soak
 def test_what_is_finished_is_not_measured_again(workspace: Workspace, server: Oracle) -> None:
     toml, listing = known(server.url)
     seen: list[tuple[str, bool]] = []

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.loop.test_photos import made_version
 from tests.search import shop
 from tuneloop import versions
@@ -15,6 +17,7 @@ from tuneloop.workspace import open_workspace
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.soak
 def test_compare_promote_and_roll_back(tuneloop_command: Run, tmp_path: Path) -> None:
     catalogue = shop.write(tmp_path / "shop", photos=1, names=shop.NAMES[:4])
     tuneloop_command("photos", "import", catalogue)

@@ -198,6 +198,7 @@ def _losses(output: str) -> list[float]:
     return [float(found) for found in re.findall(r"^step \d+ loss ([\d.]+)", output, re.M)]
 
 
+@pytest.mark.soak
 def test_script_trains_resumes_and_writes_the_folder(tmp_path: Path) -> None:
     books = tmp_path / "books"
     (books / "deep").mkdir(parents=True)

@@ -154,6 +154,7 @@ def test_more_clicks_shrink_to_none(wins_a: int, wins_b: int, claim: str) -> Non
         assert now.more_clicks is None
 
 
+@pytest.mark.soak
 def test_the_gate_command_says_the_same_again(
     tuned: tuple[Workspace, Version], judged: chat.Judged, tuneloop_command: Callable[..., Any]
 ) -> None:
