@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tuneloop.encoders.picture import Pixels
 
@@ -70,6 +69,8 @@ def oklab(picture: Pixels) -> Plane:
 
 def foreground(lab: Plane) -> Mask:
     """(h, w) True where the product is: all but the plain ground that touches the border; everywhere without one."""
+    from scipy import ndimage
+
     everything = np.ones(lab.shape[:2], dtype=bool)
     edges = (lab[:2], lab[-2:], lab[:, :2], lab[:, -2:])
     ring = np.concatenate([edge.reshape(-1, 3) for edge in edges])
@@ -124,6 +125,8 @@ def _histogram(bins: list[tuple[NDArray[np.intp], Any]], weight: Plane) -> NDArr
 
 
 def _gradients(lightness: Plane, product: Mask) -> NDArray[np.float64]:
+    from scipy import ndimage
+
     dy, dx = np.gradient(ndimage.gaussian_filter(lightness, 0.7))
     strength = (np.hypot(dx, dy) * product).ravel()
     angle = (np.arctan2(dy, dx).ravel() / (2 * np.pi) % 1.0) * ANGLES
@@ -142,6 +145,8 @@ def _gradients(lightness: Plane, product: Mask) -> NDArray[np.float64]:
 
 
 def _texture(lightness: Plane, weight: Plane) -> NDArray[np.float64]:
+    from scipy import ndimage
+
     made = []
     for radius in RADII:
         smooth = ndimage.gaussian_filter(lightness, radius * 0.5)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tuneloop.encoders.image import foreground, oklab
 from tuneloop.encoders.picture import Pixels
@@ -67,6 +66,8 @@ def _paste(
 
 def _lit(light: NDArray[Any], rng: np.random.Generator) -> Pixels:
     """Exposure, gamma, warmth, blur and noise as phones have them indoors."""
+    from scipy import ndimage
+
     warm = np.array([1.06, 1.0, 0.88]) ** rng.normal(1.0, 0.7)
     seen = light ** np.exp(rng.normal(0.15, 0.25)) * np.exp(rng.normal(-0.15, 0.2)) * warm
     blur = rng.uniform(0.3, 1.2)

@@ -22,8 +22,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh, svd
-from scipy.optimize import minimize
 
 Matrix = NDArray[np.float32]
 Numbers = NDArray[np.float64]
@@ -114,6 +112,8 @@ def without_nuisance(start: ImageMap, items: Matrix, owners: Indices, clicks: Cl
 
     items: (m, d) catalogue pictures; owners: (m,) the product of each.
     """
+    from scipy.linalg import svd
+
     known = clicks.some(clicks.right >= 0)
     if strength <= 0 or len(known.right) < 2:
         return start
@@ -131,6 +131,8 @@ def without_nuisance(start: ImageMap, items: Matrix, owners: Indices, clicks: Cl
 
 def learned(start: ImageMap, items: Matrix, owners: Indices, clicks: Clicks, penalty: float) -> ImageMap:
     """The linear map on top of `start`. penalty: on the squared distance from the identity; 0: none, inf: `start`."""
+    from scipy.optimize import minimize  # here: a server that searches no photo would hold 44 MB of it
+
     if not np.isfinite(penalty) or not len(clicks.right):
         return start
     problem = _Problem(start, items, owners, clicks, penalty)
@@ -215,6 +217,8 @@ def _positives(start: ImageMap, items: Matrix, owners: Indices, clicks: Clicks) 
 
 def _span(vectors: Numbers) -> Any:
     """(d, r) orthonormal directions that hold most of the vectors' energy, r at most 128."""
+    from scipy.linalg import eigh, svd
+
     if len(vectors) > vectors.shape[1]:  # five times faster than the decomposition of the tall matrix itself
         values, directions = eigh(vectors.T @ vectors)
         values, directions = np.sqrt(np.maximum(values[::-1], 0)), directions.T[::-1]
