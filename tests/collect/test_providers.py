@@ -121,6 +121,7 @@ def turn(role: str, text: Any = "слово") -> dict[str, Any]:
     ("line", "code"),
     [
         (GOOD, "old_format"),
+        (GOOD | {"contents": "words"}, "old_format"),
         ({}, "missing_contents"),
         ({"contents": []}, "missing_contents"),
         ({"contents": [turn("user"), turn("assistant")]}, "unrecognized_role"),

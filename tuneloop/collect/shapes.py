@@ -163,7 +163,8 @@ def _contents(line: Line, rules: Mapping[str, Any]) -> Iterator[Problem]:
             text = _("the line has 'messages', the form of 2024; Vertex AI now wants 'contents'")
             yield Problem("error", "old_format", text, _("Convert it: --fix does."))
             converted = _mended_contents(line, rules)
-            if converted.get("contents"):  # what else is wrong must not come to light only after --fix
+            turns = converted.get("contents")
+            if isinstance(turns, list) and turns:  # what else is wrong must not come to light only after --fix
                 yield from _contents(converted, rules)
             return
         yield Problem(
