@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tuneloop.encoders import image
 from tuneloop.encoders.choice import open_encoder, resized
 from tuneloop.errors import BadInput, Missing
 
@@ -79,8 +80,8 @@ def test_two_encoders_are_fused(tmp_path: Path) -> None:
     both, alone = open_encoder(f"classical + {folder}"), open_encoder(str(folder))
     pixels = pictures(3, both.side)
     found = both.pictures(pixels)
-    assert found.shape == (3, 506 + 12) and both.side == 128
-    assert np.allclose(found[:, 506:], alone.pictures(resized(pixels, 32)), atol=1e-5)
+    assert found.shape == (3, image.DIMENSIONS + 12) and both.side == 128
+    assert np.allclose(found[:, image.DIMENSIONS :], alone.pictures(resized(pixels, 32)), atol=1e-5)
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

@@ -54,6 +54,11 @@ def test_the_ground_of_a_studio_picture_is_left_out() -> None:
     assert image.foreground(image.oklab(pixels(photo("green bottle", 1))[0])).all()
 
 
+def test_a_mirrored_picture_is_the_same_one() -> None:
+    both = pixels(photo("red ball", 1), product("green bottle"))
+    assert np.allclose(image.encode(both), image.encode(both[:, :, ::-1].copy()), atol=2e-2)
+
+
 def test_oklab_of_known_colours() -> None:
     """Values of the definition's own table (B. Ottosson): white, and sRGB red."""
     found = image.oklab(np.array([[[255, 255, 255], [255, 0, 0]]], dtype=np.uint8))[0]

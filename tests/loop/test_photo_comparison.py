@@ -18,6 +18,7 @@ from tuneloop.choose import experiments
 from tuneloop.db.photo_tables import photo_queries
 from tuneloop.db.tables import outcomes
 from tuneloop.encoders.choice import open_encoder
+from tuneloop.encoders.image import DIMENSIONS
 from tuneloop.errors import BadInput, Conflict, Missing
 from tuneloop.loop import photo_clicks, photo_comparison, photo_people, photo_version
 from tuneloop.loop.photos import Finder
@@ -26,12 +27,12 @@ from tuneloop.workspace import Workspace
 
 
 def useless(workspace: Workspace) -> versions.Version:
-    """A version whose map leaves one direction of 506: what it finds first is hardly ever right."""
-    matrix = np.zeros((506, 506), np.float32)
+    """A version whose map leaves one direction of all: what it finds first is hardly ever right."""
+    matrix = np.zeros((DIMENSIONS, DIMENSIONS), np.float32)
     matrix[300, 300] = 1
     staging = workspace.folder("models") / ".useless.part"
     staging.mkdir()
-    made = ImageMap(np.zeros(506, np.float32), np.zeros(506, np.float32), matrix)
+    made = ImageMap(np.zeros(DIMENSIONS, np.float32), np.zeros(DIMENSIONS, np.float32), matrix)
     photo_version.save(staging, made, encoder=open_encoder("classical").name, threshold=-1.0, card={})
     return versions.register(workspace, staging, kind="photos", name="useless", meta={})
 
@@ -55,7 +56,7 @@ def test_everybody_keeps_their_version_and_its_vectors(workspace: Workspace, pre
             assert arm is not None and found.version == arm.variant
             state = finder.state(f"user{n}")
             own = photo_version.load(workspace, found.version).map
-            eye = np.eye(506, dtype=np.float32)[:1]
+            eye = np.eye(DIMENSIONS, dtype=np.float32)[:1]
             assert np.array_equal(state.map.items(eye), own.items(eye)), "the map of one, the products of another"
     assert {version for seen in met.values() for version in seen} == {one.id, two.id}
     assert all(len(seen) == 1 for seen in met.values())

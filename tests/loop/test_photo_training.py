@@ -31,7 +31,7 @@ from tuneloop.loop.photos import Finder, load_catalogue
 from tuneloop.tune.image_ladder import Held
 from tuneloop.workspace import Workspace, open_workspace
 
-ENCODER = "classical-1"
+ENCODER = "classical-2"
 PRODUCTS, D = 24, 40
 
 

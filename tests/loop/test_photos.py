@@ -13,6 +13,7 @@ from tests.search import shop
 from tuneloop import versions
 from tuneloop.db.photo_tables import photo_queries
 from tuneloop.encoders.choice import open_encoder
+from tuneloop.encoders.image import DIMENSIONS
 from tuneloop.errors import BadInput, NotEnoughData
 from tuneloop.loop import photo_clicks, photo_version
 from tuneloop.loop.photos import Finder
@@ -140,7 +141,7 @@ def test_tenants_search_their_own_catalogue(workspace: Workspace, prepared: Path
 def made_version(workspace: Workspace, turn: int) -> versions.Version:
     """A version whose map turns every vector: its products are others, so that mixing would show."""
     items = catalogue.items(workspace)
-    d = 506
+    d = DIMENSIONS
     matrix = np.roll(np.eye(d, dtype=np.float32), turn, axis=1)
     made = ImageMap(np.zeros(d, np.float32), np.zeros(d, np.float32), matrix)
     staging = workspace.folder("models") / f".made-{turn}.part"
@@ -159,8 +160,8 @@ def test_activation_and_rollback_reach_running_searches_and_never_mix(workspace:
         while not done.is_set():
             state = finder.state()
             version = photo_version.load(workspace, state.version)
-            expected = version.map.items(np.eye(506, dtype=np.float32)[:1])
-            if not np.array_equal(state.map.items(np.eye(506, dtype=np.float32)[:1]), expected):
+            expected = version.map.items(np.eye(DIMENSIONS, dtype=np.float32)[:1])
+            if not np.array_equal(state.map.items(np.eye(DIMENSIONS, dtype=np.float32)[:1]), expected):
                 bad.append(state.version)
 
     threads = [threading.Thread(target=look) for _n in range(3)]
