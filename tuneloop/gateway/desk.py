@@ -34,6 +34,7 @@ from tuneloop.ask.uploads import Opened
 from tuneloop.choose import experiments
 from tuneloop.choose.assign import Assigner
 from tuneloop.errors import TuneloopError
+from tuneloop.gateway import heap
 from tuneloop.gateway.engines import Engines
 from tuneloop.gateway.failures import Failure
 from tuneloop.gateway.finders import Finders
@@ -250,6 +251,7 @@ class Desk:
                 quality.score_new(self.workspace, self.shelf.book)
                 if days := self.workspace.settings.number("calls.keep_days"):
                     statistics.forget_old(self.workspace, days)
+                heap.give_back()
         except TuneloopError as problem:
             log.warning("the database did not answer: %s", problem.message)
 

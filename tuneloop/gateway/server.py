@@ -7,8 +7,6 @@ is told to stop, and believes X-Forwarded-For from any process of this machine.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import gc
 import importlib.util
 import socket
@@ -20,11 +18,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from tuneloop.errors import Conflict
+from tuneloop.gateway import heap
 from tuneloop.gateway.exchange import PATHS, Exchange
 from tuneloop.gateway.wire import Client, Wire, wired
 from tuneloop.texts import _
-
-M_ARENA_MAX = -8  # malloc.h of glibc
 
 
 class Server(uvicorn.Server):
@@ -39,7 +36,7 @@ class Server(uvicorn.Server):
         async def answer(client: Client) -> None:
             await Exchange(desk, client).run()
 
-        _one_heap()
+        heap.share()
         self.ready = ready
         self.grace = grace
         # One second more than the bell: open streams hear it and end by themselves.
@@ -90,12 +87,6 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn raises the signal again when it has stopped; we still have a child to stop, and exit with 0.
         self.should_exit = True
-
-
-def _one_heap() -> None:
-    """glibc gives every thread a heap and keeps what they free: a server took 22 MB more after five minutes."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library, which has none of this
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def listen(host: str, port: int) -> socket.socket:
