@@ -171,7 +171,6 @@ def test_the_least_recently_used_goes_first() -> None:
     assert cache.get(b"a")
     cache.put(b"d", bytes(100), 60)
     assert [cache.get(name) is not None for name in (b"a", b"b", b"c", b"d")] == [True, False, True, True]
-    assert cache.evictions == 1
     cache.put(b"e", bytes(10_000), 60)  # larger than everything
     assert cache.get(b"e") is None
     assert len(cache) == 3
@@ -189,7 +188,7 @@ def test_the_limit_is_what_memory_is_taken() -> None:
         taken, _peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert cache.evictions > 1000
+    assert len(cache) < 9_000
     assert 1_700_000 < cache.size <= 2_000_000
     assert taken < 2_100_000
 

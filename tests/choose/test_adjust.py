@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.choose.sums import joint
+from tests.choose.sums import cuped, joint
 from tuneloop.choose import adjust, sequential
 
 
@@ -20,8 +20,8 @@ def arms(seed: int, lift: float = 0.0) -> dict[str, tuple[np.ndarray, np.ndarray
 
 def test_sums_give_what_values_give() -> None:
     made = arms(1)
-    values, removed = adjust.cuped(made)  # type: ignore[arg-type]
-    sums, removed_too = adjust.cuped_sums({name: joint(now, past) for name, (now, past) in made.items()})
+    values, removed = cuped(made)  # type: ignore[arg-type]
+    sums, removed_too = adjust.cuped({name: joint(now, past) for name, (now, past) in made.items()})
     for name, found in values.items():
         assert sums[name].mean == pytest.approx(found.mean(), rel=1e-9)
         assert sums[name].variance == pytest.approx(found.var(ddof=1), rel=1e-6)
@@ -32,7 +32,7 @@ def test_the_difference_stays_true_and_gets_narrower() -> None:
     plain, adjusted = [], []
     for seed in range(200):
         made = {name: joint(now, past) for name, (now, past) in arms(seed, lift=0.5).items()}
-        sums, _removed = adjust.cuped_sums(made)
+        sums, _removed = adjust.cuped(made)
         plain.append(made["b"].y.mean - made["a"].y.mean)
         adjusted.append(sums["b"].mean - sums["a"].mean)
     assert np.mean(adjusted) == pytest.approx(0.5, abs=0.05)
@@ -45,7 +45,7 @@ def test_the_difference_stays_true_and_gets_narrower() -> None:
 def test_a_past_that_explains_nothing_changes_nothing() -> None:
     rng = np.random.default_rng(2)
     now = rng.normal(0, 1, 50)
-    sums, removed = adjust.cuped_sums({"a": joint(now, np.ones(50)), "b": joint(now + 1, np.ones(50))})
+    sums, removed = adjust.cuped({"a": joint(now, np.ones(50)), "b": joint(now + 1, np.ones(50))})
     assert removed == 0.0 and sums["b"].mean == pytest.approx(now.mean() + 1)
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete
 
 from tests.choose.pasts import Row, befores, begin, call, of_units, people, store
-from tests.choose.sums import of
+from tests.choose.sums import cuped, of
 from tuneloop.choose import adjust, experiments, fixed, measures
 from tuneloop.choose.sequential import Joint, Sums, joint_of
 from tuneloop.db.tables import calls
@@ -81,8 +81,8 @@ def test_the_past_is_that_of_the_same_people(workspace: Workspace) -> None:
         units = of_units(rows, arm)
         arrays[arm] = ([float(np.mean(v)) for v in units.values()], [known.get(user, mean) for user in units])
         assert near(found[arm].y, Sums(len(units), sum(arrays[arm][0]), sum(y * y for y in arrays[arm][0])))
-    adjusted, removed = adjust.cuped(arrays)
-    sums, removed_too = adjust.cuped_sums(found)
+    adjusted, removed = cuped(arrays)
+    sums, removed_too = adjust.cuped(found)
     assert removed_too == pytest.approx(removed) and removed > 0.5
     for arm in "ab":
         assert sums[arm].mean == pytest.approx(adjusted[arm].mean())

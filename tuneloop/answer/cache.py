@@ -96,12 +96,12 @@ class Cache:
     max_bytes: of keys, values and what Python needs to hold them.
     """
 
-    __slots__ = ("_entries", "evictions", "hits", "max_bytes", "misses", "size")
+    __slots__ = ("_entries", "hits", "max_bytes", "misses", "size")
 
     def __init__(self, max_bytes: int) -> None:
         self._entries: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
         self.max_bytes = max_bytes
-        self.size = self.hits = self.misses = self.evictions = 0
+        self.size = self.hits = self.misses = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -133,7 +133,6 @@ class Cache:
         while self.size > self.max_bytes:
             oldest, (dropped, _until) = entries.popitem(last=False)
             self.size -= len(oldest) + len(dropped) + OVERHEAD
-            self.evictions += 1
 
     def _drop(self, key: bytes) -> None:
         self.size -= len(key) + len(self._entries.pop(key)[0]) + OVERHEAD
@@ -157,7 +156,7 @@ class RedisCache:
 
         self.timeout, self.allowed, self.pause = min(timeout, 0.05), failures, min(pause, 60.0)
         self.largest = largest  # bytes of a value that is still kept
-        self.hits = self.misses = self.evictions = self.errors = 0
+        self.hits = self.misses = self.errors = 0
         self.open_until = 0.0
         self._row = 0
         try:

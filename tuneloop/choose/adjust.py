@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping
 
 from tuneloop.choose.sequential import Joint, Sums
 
-Vector = NDArray[np.float64]
 
-
-def cuped(
-    arms: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-) -> tuple[dict[str, Vector], float]:
+def cuped(arms: Mapping[str, Joint]) -> tuple[dict[str, Sums], float]:
     """Values with the part that a pre-period explains taken out, and the share of variance that removed.
 
-    arms: name -> (values in the experiment, values of the same units before it). One theta for all arms, from the
+    y of now, x of before, per unit; a unit without a past has x = the mean of others. One theta for all arms, from the
     pooled within-arm covariance, so that the difference of means stays unbiased (Deng, Xu, Kohavi, Walker, WSDM 2013).
-    """
-    pairs = {name: (np.asarray(now, float), np.asarray(before, float)) for name, (now, before) in arms.items()}
-    centred_now = np.concatenate([now - now.mean() for now, _before in pairs.values()])
-    centred_before = np.concatenate([before - before.mean() for _now, before in pairs.values()])
-    spread = float(centred_before @ centred_before)
-    theta = float(centred_now @ centred_before) / spread if spread else 0.0
-    everywhere = np.concatenate([before for _now, before in pairs.values()]).mean()
-    adjusted = {name: now - theta * (before - everywhere) for name, (now, before) in pairs.items()}
-    total = float(centred_now @ centred_now)
-    left = centred_now - theta * centred_before
-    return adjusted, 1 - float(left @ left) / total if total else 0.0
-
-
-def cuped_sums(arms: Mapping[str, Joint]) -> tuple[dict[str, Sums], float]:
-    """The same from running sums: y of now, x of before, per unit; a unit without a past has x = the mean of others.
-
     Returns sums as if each unit's adjusted value had been added up, so that every test takes them.
     """
     degrees = {name: max(0, arm.y.n - 1) for name, arm in arms.items()}

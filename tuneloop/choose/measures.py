@@ -6,7 +6,7 @@ one voice each, so that one person with 250 clicks is one person. Cached answers
 nobody chose them by lot.
 
 The past: what the same people had before the experiment began explains part of what they have in it. `past` gives
-both, and CUPED (`adjust.cuped_sums`) takes that part out.
+both, and CUPED (`adjust.cuped`) takes that part out.
 """
 
 from __future__ import annotations

@@ -250,7 +250,7 @@ def _data(
     pair = (own.get(today, ()), own.get(arm, ())) if metric.kind == "quantile" else ((), ())
     of, plain = "", {}
     if set(known) >= set(design.arms):
-        adjusted, removed = adjust.cuped_sums({name: known[name] for name in design.arms})
+        adjusted, removed = adjust.cuped({name: known[name] for name in design.arms})
         plain, of = {name: adjusted[name] for name in found}, f", CUPED ({removed:.0%} of the variance removed)"
     elif any(isinstance(one, Joint) for one in found.values()):
         plain = {name: sequential.ratio(one) if isinstance(one, Joint) else one for name, one in found.items()}

@@ -41,7 +41,7 @@ Ints = NDArray[np.int32]
     LINES,
     LATIN,
     ELSEWHERE,
-) = FLAGS = tuple(1 << bit for bit in range(21))
+) = tuple(1 << bit for bit in range(21))
 
 BURST_SECONDS = 300  # a person's messages in a row closer than this are one turn
 READ_CHARS = 400  # words beyond this are not looked at: the start of a message says whom it answers
@@ -96,7 +96,7 @@ class Columns:
     topic: Ints
     burst: Ints  # number of the turn; consecutive messages of one person share it
     length: Ints  # characters
-    flags: Ints  # sums of FLAGS
+    flags: Ints  # sums of the flags above
     start: NDArray[np.int64]  # tokens of message i are tokens[start[i]:start[i + 1]]
     tokens: NDArray[np.uint16]  # hashed word stems
     senders: list[str]

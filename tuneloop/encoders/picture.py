@@ -58,15 +58,6 @@ def read(paths: Sequence[Path], side: int, *, keep: Sequence[Path | None] | None
     return done
 
 
-def read_one(path: Path, side: int, *, keep: Path | None = None) -> Pixels:
-    """One picture as (1, side, side, 3) pixels. Raises BadInput, Damaged, Hostile or Missing."""
-    found = read([path], side, keep=[keep])[0]
-    if found.problem is not None:
-        raise found.problem
-    assert found.pixels is not None
-    return found.pixels[None]
-
-
 def _read_together(paths: list[Path], side: int, keep: Sequence[Path | None]) -> list[Picture]:
     orders = [[str(p.absolute()), str(k.absolute()) if k else ""] for p, k in zip(paths, keep, strict=True)]
     with tempfile.TemporaryDirectory(prefix="tuneloop-pictures-") as folder:

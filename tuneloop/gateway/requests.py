@@ -188,10 +188,6 @@ class ChatRequest(Checked):
             raise ValueError(_("top_logprobs needs logprobs"))
         return self
 
-    @property
-    def wants_usage(self) -> bool:
-        return bool(self.stream_options and self.stream_options.include_usage)
-
     def stored(self) -> dict[str, Any]:
         """What the row of the call keeps: everything the client set."""
         return self.model_dump(exclude_none=True, exclude_unset=True, by_alias=True)
