@@ -33,6 +33,7 @@ from tuneloop.gateway import (
     optimisations,
     pages,
     people,
+    photo_versions,
     quality,
     replays,
     tables,
@@ -52,7 +53,7 @@ router = APIRouter()
 ROUTERS = (
     bridge.router, tasks.router, experiments.router, replays.router, models.router, figures.router, metrics.router,
     keys.router, quality.router, optimisations.router, documents.router, tables.router,
-    catalogue.router, people.router,
+    catalogue.router, people.router, photo_versions.router,
 )  # fmt: skip
 
 
