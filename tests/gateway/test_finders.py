@@ -55,3 +55,11 @@ def test_only_a_server_with_a_catalogue_loads_what_a_search_needs(tmp_path: Path
         time.sleep(1)
         assert httpx.get(bare.url + "/health", trust_env=False).status_code == 200
         assert not holds(bare.process.pid, "/scipy/")
+
+
+def test_the_bar_of_links_grows_with_the_first_catalogue(tmp_path: Path) -> None:
+    configured(tmp_path / "work", grace=0.5).db.close()
+    with running(open_workspace(tmp_path / "work"), None) as live:
+        assert 'href="/photos"' not in live.get("/ask").text and 'href="/"' not in live.get("/ask").text
+        with_catalogue(tmp_path, "red").db.close()
+        assert 'href="/photos"' in live.get("/ask").text

@@ -15,6 +15,12 @@ from tuneloop.search import vectors
 from tuneloop.workspace import Workspace
 
 
+def is_wanted(workspace: Workspace) -> bool:
+    """Whether any team has a catalogue with pictures."""
+    with workspace.db.read() as rows:
+        return rows.execute(select(catalogue_pictures.c.tenant).limit(1)).first() is not None
+
+
 def teams(workspace: Workspace) -> list[str]:
     """Teams whose catalogue has pictures, the one that searched last first."""
     newest = func.max(photo_queries.c.time).label("last")
