@@ -37,7 +37,9 @@ INSERT INTO chats VALUES ('tg:1', 'telegram', 'чат', '');
 INSERT INTO messages (chat, id, time, sender, name, text, kind)
   VALUES ('tg:1', 1, 2, 'user1', 'Анна', 'привет', 'text');
 INSERT INTO versions VALUES ('v1', 'chat', 'v', 'models/v1', 1, true, '{"base": "b"}', NULL);
+INSERT INTO versions VALUES ('p1', 'photos', 'p', 'models/p1', 2, true, '{"tenant": "red"}', NULL);
 INSERT INTO version_events (version, time, event, note) VALUES ('v1', 1, 'registered', '');
+INSERT INTO version_events (version, time, event, note, previous) VALUES ('p1', 2, 'activated', '', 'v1');
 INSERT INTO calls (id, time, version, status, request, answer, latency_ms, tokens_in, tokens_out, "user", error)
   VALUES ('c1', 1.5, 'v1', 'ok', '{"messages": []}', 'да', 2.5, 3, 4, 'анна', '');
 INSERT INTO feedback (id, call, kind, value, time, "user", key) VALUES ('f1', 'c1', 'thumb', 'up', 2.0, '', 'k1');
@@ -127,7 +129,8 @@ def kept(url: str) -> None:
         assert (call.answer, call.request, call.user) == ("да", {"messages": []}, "анна")
         assert (call.tenant, call.kind, call.propensity, call.cached, call.attempts) == ("", "chat", 1.0, False, 1)
         assert rows.execute(select(feedback.c.value, feedback.c.tenant)).one() == ("up", "")
-        assert rows.execute(select(versions.c.active)).scalar() is True
+        kinds = {row.id: row.kind for row in rows.execute(select(versions).where(versions.c.active))}
+        assert kinds["v1"] == "chat" and kinds["p1"] in ("photos", "photos:red")
         assert rows.execute(text("SELECT count(*) FROM messages")).scalar() == 1
     assert database.problems() == []
     database.close()
