@@ -180,6 +180,8 @@ def test_a_newer_database_is_refused_and_not_touched(fresh: Callable[[], str]) -
 
 
 TEAMS = """
+DELETE FROM version_events WHERE version = 'p1';
+DELETE FROM versions WHERE id = 'p1';
 INSERT INTO versions VALUES ('pa', 'photos', 'a', 'models/pa', 1, false, '{"tenant": ""}', NULL);
 INSERT INTO versions VALUES ('pb', 'photos', 'b', 'models/pb', 2, false, '{}', NULL);
 INSERT INTO versions VALUES ('pr', 'photos', 'r', 'models/pr', 3, true, '{"tenant": "red"}', NULL);

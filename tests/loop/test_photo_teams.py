@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from tests.loop.test_photo_training import Shop
+from tests.loop.test_photo_training import ENCODER, Shop
 from tuneloop import versions
 from tuneloop.choose import experiments
 from tuneloop.db.photo_tables import photo_queries
@@ -28,7 +28,7 @@ def made(workspace: Workspace, name: str, tenant: str = "", decision: str = "pro
     staging.mkdir()
     nothing = np.zeros(40, np.float32)
     card = {"name": name, "tenant": tenant}
-    photo_version.save(staging, ImageMap(nothing, nothing, None), encoder="classical-1", threshold=-1.0, card=card)
+    photo_version.save(staging, ImageMap(nothing, nothing, None), encoder=ENCODER, threshold=-1.0, card=card)
     version = versions.register(workspace, staging, kind=kind_of(tenant), name=name, meta={"tenant": tenant})
     versions.judge(workspace, version, Verdict(decision, "because"))  # type: ignore[arg-type]
     return photo_switch.find(workspace, version.id, tenant=tenant)
