@@ -64,6 +64,8 @@ class Finders:
                     also()
         except TuneloopError as problem:  # who searches is told
             log.info("photo search is not prepared: %s", problem.message)
+        except Exception:  # nobody waits for this thread's word
+            log.exception("photo search is not prepared")
 
     async def run(self, work: Callable[P, T], *given: P.args, **more: P.kwargs) -> T:
         """`work` in one of the threads. Raises Unavailable when too much waits already."""
