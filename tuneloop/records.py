@@ -149,7 +149,7 @@ class Version:
     """An immutable, content-addressed model folder and its row."""
 
     id: str  # first 16 hex digits of the folder's hash
-    kind: str  # "chat" | "photos"
+    kind: str  # "chat" | "photos" | "photos:TEAM"
     name: str
     path: str  # relative to the workspace
     created: int

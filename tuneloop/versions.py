@@ -16,10 +16,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from tuneloop.db.tables import version_events, versions
-from tuneloop.errors import BadInput, Damaged, Missing, Refused
+from tuneloop.errors import BadInput, Conflict, Damaged, Missing, Refused
 from tuneloop.records import Verdict, Version
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
+
+START = "start"  # what serves before any version, where a kind has such a state: photo search has, chat has not
+# An event's column must name a version, so "start" is written as the version that was left, replacing itself.
+_LEFT = func.coalesce(version_events.c.previous, "") == version_events.c.version
 
 
 def hash_folder(path: Path) -> str:
@@ -94,10 +98,10 @@ def history(workspace: Workspace, *, kind: str = "chat") -> list[Version]:
 
 
 def events(workspace: Workspace) -> list[dict[str, Any]]:
-    """Everything that happened to versions, oldest first."""
+    """Everything that happened to versions, oldest first; where one was left for none, `version` is "start"."""
     with workspace.db.read() as rows:
         found = rows.execute(select(version_events).order_by(version_events.c.id))
-        return [dict(r._mapping) for r in found]
+        return [dict(r._mapping) | ({"version": START} if r.version == r.previous else {}) for r in found]
 
 
 def record_failure(workspace: Workspace, version: Version, reason: str) -> None:
@@ -142,6 +146,11 @@ def roll_back(workspace: Workspace, *, kind: str = "chat", note: str = "") -> Ve
             _("nothing served before version {id}").format(id=current.id),
             fix=_("Activate another version by its id."),
         )
+    return return_to(workspace, before, kind=kind, note=note)
+
+
+def return_to(workspace: Workspace, before: str, *, kind: str, note: str = "") -> Version:
+    """Roll back to this version. Raises Missing, and Damaged when its files are no longer what was registered."""
     target = find(workspace, before, kind=kind)
     check_files(workspace, target)
     _switch(workspace, target, "rolled_back", note)
@@ -153,13 +162,37 @@ def previous(workspace: Workspace, current: Version) -> str | None:
 
     Rolling back is no activation: two roll backs go two versions back, not to and fro.
     """
+    switched = (version_events.c.version == current.id, version_events.c.event == "activated")
+    chosen = select(version_events.c.previous).where(*switched, ~_LEFT)
     with workspace.db.read() as rows:
-        found = rows.execute(
-            select(version_events.c.previous)
-            .where(version_events.c.version == current.id, version_events.c.event == "activated")
-            .order_by(version_events.c.id.desc())
-        ).first()
+        found = rows.execute(chosen.order_by(version_events.c.id.desc())).first()
     return None if found is None else found.previous
+
+
+def leave(workspace: Workspace, version: Version, *, event: str, note: str = "") -> None:
+    """Let nothing of this version's kind be active, in one transaction. event: "activated" or "rolled_back".
+
+    Raises Conflict when the version is not the active one any more.
+    """
+    active = (versions.c.id == version.id, versions.c.active)
+    with workspace.db.write() as rows:
+        if not rows.execute(update(versions).where(*active).values(active=False)).rowcount:
+            raise Conflict(_("version {id} is not active any more").format(id=version.id))
+        _note(rows, version.id, event, note, version.id)
+
+
+def left(workspace: Workspace, *, kind: str) -> Version | None:
+    """The version that was left by activating "start", where no version of the kind is active since; else None.
+
+    After a roll back to "start" there is nothing to go back to.
+    """
+    chosen = select(version_events).join(versions, versions.c.id == version_events.c.version)
+    switched = (versions.c.kind == kind, version_events.c.event.in_(("activated", "rolled_back")))
+    with workspace.db.read() as rows:
+        last = rows.execute(chosen.where(*switched).order_by(version_events.c.id.desc())).first()
+    if last is None or last.version != last.previous or last.event != "activated":
+        return None
+    return find(workspace, last.version, kind=kind)
 
 
 def check_files(workspace: Workspace, version: Version) -> None:

@@ -169,7 +169,8 @@ def test_versions_are_activated_and_rolled_back(telegram: FakeTelegram, workspac
         telegram.says(ADMIN, "/admin_versions")
         telegram.says_back(f"● {first.id}")
         page = telegram.shown(ADMIN)[-1]
-        assert list(buttons(page)) == [f"Activate {second.id[:8]}"] and f"○ {bad.id} three: refuse" in page["text"]
+        assert list(buttons(page)) == [f"Activate {second.id[:8]}", "Roll back"]
+        assert f"○ {bad.id} three: refuse" in page["text"] and "○ start: before any version" in page["text"]
         telegram.presses(ADMIN, page, buttons(page)[f"Activate {second.id[:8]}"])
         telegram.says_back(f"● {second.id}")
         results(telegram, ANN, photo)  # without a restart
@@ -180,7 +181,14 @@ def test_versions_are_activated_and_rolled_back(telegram: FakeTelegram, workspac
         telegram.says_back(f"● {first.id}")
         telegram.presses(ADMIN, page, buttons(page)["Roll back"])  # pressed twice it goes back once
         telegram.pops_up("does not search any more")
-    assert versions.find(workspace, "active", kind="photos").id == first.id
+        assert versions.find(workspace, "active", kind="photos").id == first.id
+        page = telegram.messages[page["message_id"]]
+        telegram.presses(ADMIN, page, buttons(page)["Roll back"])
+        telegram.says_back("● start")
+        page = telegram.messages[page["message_id"]]
+        assert list(buttons(page)) == [f"Activate {v.id[:8]}" for v in (second, first)], "nothing before start"
+        results(telegram, ANN, photo)
+        assert _versions_that_searched(workspace)[-1] == ""
 
 
 def _versions_that_searched(workspace: Workspace) -> list[str]:

@@ -37,7 +37,8 @@ def test_from_a_catalogue_to_a_click(tuneloop_command: Run, catalogue: Path, tmp
     assert "red ball" in tuneloop_command("photos", "list", "red").stdout
     too_few = tuneloop_command("photos", "train", code=4)
     assert "20 more" in too_few.stderr and "next:" in too_few.stderr
-    assert json.loads(tuneloop_command("photos", "versions", "--json").stdout) == []
+    (start,) = json.loads(tuneloop_command("photos", "versions", "--json").stdout)
+    assert (start["id"], start["active"]) == ("start", True)
 
 
 def test_add_and_retire(tuneloop_command: Run, catalogue: Path) -> None:
@@ -59,7 +60,8 @@ def test_what_goes_wrong_is_one_sentence(tuneloop_command: Run, catalogue: Path,
     assert "EPS" in refused.stderr and "Traceback" not in refused.stderr
     assert "no search" in tuneloop_command("photos", "click", "forged", "absent", code=7).stderr
     tuneloop_command("photos", "activate", "nothing", code=7)
-    tuneloop_command("photos", "rollback", code=7)
+    assert "searched before" in tuneloop_command("photos", "rollback", code=7).stderr
+    assert "start" in tuneloop_command("photos", "activate", "start").stdout
 
 
 def test_words_find_names_and_say_so(tuneloop_command: Run, catalogue: Path) -> None:
@@ -79,6 +81,18 @@ def test_a_team_has_a_catalogue_of_its_own(tuneloop_command: Run, catalogue: Pat
     tuneloop_command("photos", "retire", "red-ball", code=7)
     tuneloop_command("photos", "retire", "red-ball", "--team", "red")
     assert len(json.loads(tuneloop_command("photos", "list", "--team", "red", "--json").stdout)) == 7
+    photo = catalogue.parent / "photos" / "green-star-0.jpg"
+    tuneloop_command("photos", "search", photo, code=4)
+    found = json.loads(tuneloop_command("photos", "search", photo, "--team", "red", "--user", "ann", "--json").stdout)
+    click = (found["query"], "pointed", "green-star", "--user", "ann")
+    tuneloop_command("photos", "click", *click, code=7)
+    tuneloop_command("photos", "click", *click, "--team", "red")
+    told = json.loads(tuneloop_command("photos", "report", "--team", "red", "--json").stdout)
+    assert (told["verdicts"], told["version"]) == ({"pointed": 1}, "start")
+    assert json.loads(tuneloop_command("photos", "report", "--json").stdout)["verdicts"] == {}
+    assert "19 more" in tuneloop_command("photos", "train", "--team", "red", code=4).stderr
+    tuneloop_command("photos", "forget", "ann", "--yes", code=7)
+    tuneloop_command("photos", "forget", "ann", "--yes", "--team", "red")
 
 
 def test_the_page_is_served_without_a_model(tuneloop_command: Run, catalogue: Path, tmp_path: Path) -> None:

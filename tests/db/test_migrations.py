@@ -19,7 +19,15 @@ from tests.db.postgres import Postgres, binaries
 from tests.faults import killed_at
 from tuneloop.db import metadata, open_database, sqlite_url
 from tuneloop.db.migrate import MIGRATIONS
-from tuneloop.db.tables import REVISION, calls, feedback, versions
+from tuneloop.db.tables import (
+    REVISION,
+    calls,
+    experiment_events,
+    experiments,
+    feedback,
+    version_events,
+    versions,
+)
 
 SCRIPTS = ScriptDirectory(str(MIGRATIONS), version_locations=[str(MIGRATIONS)])
 OLD = [step.revision for step in SCRIPTS.walk_revisions()][:0:-1]  # every released schema but the newest
@@ -29,7 +37,9 @@ INSERT INTO chats VALUES ('tg:1', 'telegram', 'чат', '');
 INSERT INTO messages (chat, id, time, sender, name, text, kind)
   VALUES ('tg:1', 1, 2, 'user1', 'Анна', 'привет', 'text');
 INSERT INTO versions VALUES ('v1', 'chat', 'v', 'models/v1', 1, true, '{"base": "b"}', NULL);
+INSERT INTO versions VALUES ('p1', 'photos', 'p', 'models/p1', 2, true, '{"tenant": "red"}', NULL);
 INSERT INTO version_events (version, time, event, note) VALUES ('v1', 1, 'registered', '');
+INSERT INTO version_events (version, time, event, note, previous) VALUES ('p1', 2, 'activated', '', 'v1');
 INSERT INTO calls (id, time, version, status, request, answer, latency_ms, tokens_in, tokens_out, "user", error)
   VALUES ('c1', 1.5, 'v1', 'ok', '{"messages": []}', 'да', 2.5, 3, 4, 'анна', '');
 INSERT INTO feedback (id, call, kind, value, time, "user", key) VALUES ('f1', 'c1', 'thumb', 'up', 2.0, '', 'k1');
@@ -119,7 +129,8 @@ def kept(url: str) -> None:
         assert (call.answer, call.request, call.user) == ("да", {"messages": []}, "анна")
         assert (call.tenant, call.kind, call.propensity, call.cached, call.attempts) == ("", "chat", 1.0, False, 1)
         assert rows.execute(select(feedback.c.value, feedback.c.tenant)).one() == ("up", "")
-        assert rows.execute(select(versions.c.active)).scalar() is True
+        kinds = {row.id: row.kind for row in rows.execute(select(versions).where(versions.c.active))}
+        assert kinds["v1"] == "chat" and kinds["p1"] in ("photos", "photos:red")
         assert rows.execute(text("SELECT count(*) FROM messages")).scalar() == 1
     assert database.problems() == []
     database.close()
@@ -166,3 +177,48 @@ def test_a_newer_database_is_refused_and_not_touched(fresh: Callable[[], str]) -
     assert schema(url) == before
     if make_url(url).database and url.startswith("sqlite"):
         assert not list(Path(str(make_url(url).database)).parent.glob("*.before-upgrade.db"))
+
+
+TEAMS = """
+DELETE FROM version_events WHERE version = 'p1';
+DELETE FROM versions WHERE id = 'p1';
+INSERT INTO versions VALUES ('pa', 'photos', 'a', 'models/pa', 1, false, '{"tenant": ""}', NULL);
+INSERT INTO versions VALUES ('pb', 'photos', 'b', 'models/pb', 2, false, '{}', NULL);
+INSERT INTO versions VALUES ('pr', 'photos', 'r', 'models/pr', 3, true, '{"tenant": "red"}', NULL);
+INSERT INTO versions VALUES ('pu', 'photos', 'u', 'models/pu', 4, false, '{"tenant": "blue"}', NULL);
+INSERT INTO version_events (version, time, event, note, previous) VALUES ('pa', 1, 'activated', '', NULL);
+INSERT INTO version_events (version, time, event, note, previous) VALUES ('pr', 2, 'activated', '', 'pa');
+INSERT INTO version_events (version, time, event, note, previous) VALUES ('pb', 3, 'activated', '', 'pr');
+INSERT INTO version_events (version, time, event, note, previous) VALUES ('pr', 4, 'activated', '', 'pb');
+INSERT INTO experiments VALUES ('ex-1', '', 'mixed', 'photos:search',
+  '{"arms": [{"name": "a", "variant": "pr", "share": 0.5}, {"name": "b", "variant": "pb", "share": 0.5}]}', 's',
+  'running', 1.0, NULL, NULL);
+INSERT INTO experiments VALUES ('ex-2', '', 'own', 'photos:search',
+  '{"arms": [{"name": "a", "variant": "start", "share": 0.5}, {"name": "b", "variant": "pb", "share": 0.5}]}', 's',
+  'running', 1.0, NULL, NULL);
+"""
+
+
+def test_versions_of_photo_search_go_to_the_team_they_were_trained_for(fresh: Callable[[], str]) -> None:
+    """0008: each team searches with the newest of its own that ever did, and rolls back along its own."""
+    url = old(fresh(), "0007")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for statement in filter(None, map(str.strip, TEAMS.split(";\n"))):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    database = open_database(url)
+    with database.read() as rows:
+        found = {row.id: (row.kind, row.active) for row in rows.execute(select(versions))}
+        switched = [version_events.c.event == "activated", version_events.c.version.startswith("p")]
+        chosen = select(version_events).where(*switched).order_by(version_events.c.id)
+        before = [(row.version, row.previous) for row in rows.execute(chosen)]
+        states = {row.id: row.state for row in rows.execute(select(experiments))}
+        said = [(row.experiment, row.event) for row in rows.execute(select(experiment_events))]
+    assert found["v1"] == ("chat", True)
+    assert (found["pa"], found["pb"]) == (("photos", False), ("photos", True))
+    assert (found["pr"], found["pu"]) == (("photos:red", True), ("photos:blue", False))
+    assert before == [("pa", None), ("pr", None), ("pb", "pa"), ("pr", None)]
+    assert states == {"ex-1": "stopped", "ex-2": "running"} and said == [("ex-1", "stopped")]
+    assert database.problems() == []
+    database.close()

@@ -70,3 +70,18 @@ def test_api_page_escapes_what_it_lists() -> None:
     assert "<script>" not in html.split("<body>")[1]
     assert "&lt;b&gt;x" in html
     assert "more &amp; more" in html
+
+
+def test_the_bar_is_the_same_on_every_page_but_for_the_mark() -> None:
+    bars = []
+    for page, path in ((pages.chat, "/"), (pages.ask, "/ask"), (pages.photos, "/photos")):
+        (bar,) = re.findall(r'<nav class="pages".*?</nav>', page(locked=False).body.decode())
+        assert f'href="{path}" aria-current=page' in bar and bar.count("aria-current") == 1
+        bars.append(bar.replace(" aria-current=page", ""))
+    assert len(set(bars)) == 1 and bars[0].count("<a ") == 3
+
+
+def test_the_bar_names_only_what_is_served() -> None:
+    html = pages.ask(locked=False, served={"/photos"}).body.decode()
+    assert re.findall(r'<a href="([^"]+)"', html.split("</nav>")[0]) == ["/ask", "/photos"]
+    assert "<nav class" not in pages.photos(locked=False, served=set()).body.decode()

@@ -210,3 +210,68 @@ def test_with_a_key_in_russian_on_a_phone(browser: Any, live: Live, photo: Path)
     assert "Верно" in page.locator(".product").first.inner_text()
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     phone.close()
+
+
+def slowly(browser: Any, live: Live, bytes_a_second: int) -> Any:
+    page = browser.new_page()
+    page.goto(live.url + "/photos")
+    playwright.expect(page.locator("#count")).to_contain_text("8")
+    line = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes_a_second}
+    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", line)
+    return page
+
+
+def test_a_slow_upload_shows_how_far_it_is(browser: Any, live: Live, tmp_path: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.jpg", quality=90)  # 0.6 MB: 3 seconds
+    page = slowly(browser, live, 200_000)
+    page.evaluate("""() => {
+        window.seen = [];
+        new MutationObserver(() => { const bar = document.getElementById("sending");
+            if (!bar.hidden) window.seen.push(Number(bar.getAttribute("aria-valuenow"))); })
+            .observe(document.getElementById("sending"), {attributes: true});
+    }""")
+    page.set_input_files("#file", tmp_path / "noise.jpg")
+    playwright.expect(page.locator("#choose")).to_contain_text("sending the photo: ")
+    assert page.locator("#sending").is_visible() and page.get_by_role("progressbar").is_visible()
+    page.wait_for_selector(".product img.picture", timeout=60_000)
+    seen = page.evaluate("window.seen")
+    assert len(set(seen)) > 3 and seen == sorted(seen) and seen[0] >= 0 and seen[-1] <= 100
+    assert page.locator("#sending").is_hidden() and page.inner_text("#choose") == "Choose a photo"
+    page.close()
+
+
+def test_an_upload_of_a_moment_shows_no_bar(page: Any, photo: Path) -> None:
+    page.evaluate("""() => { window.shown = 0;
+        new MutationObserver(() => { window.shown += !document.getElementById("sending").hidden; })
+            .observe(document.getElementById("sending"), {attributes: true}); }""")
+    send(page, photo)
+    assert page.evaluate("window.shown") == 0
+
+
+def test_a_lost_server_is_one_sentence(browser: Any, live: Live, photo: Path) -> None:
+    page = browser.new_page()  # its console tells of the connection
+    page.goto(live.url + "/photos")
+    playwright.expect(page.locator("#count")).to_contain_text("8")
+    page.context.set_offline(True)
+    for ask in (lambda: page.set_input_files("#file", photo), lambda: press(page, "Find")):
+        page.fill("#words", "red")
+        ask()
+        playwright.expect(page.locator("#problem")).to_contain_text("the connection broke off; try again")
+        playwright.expect(page.locator("#choose")).to_have_text("Choose a photo")
+    assert page.locator("#sending").is_hidden()
+    page.close()
+
+
+def test_the_bar_leads_to_the_pages_that_have_something_to_show(page: Any, live: Live) -> None:
+    links = page.locator("nav.pages a")
+    assert links.all_inner_texts() == ["Tables", "Photos"], "no model answers here"
+    assert links.last.get_attribute("aria-current") == "page"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Tables"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/ask")
+    assert page.locator("nav.pages [aria-current=page]").all_inner_texts() == ["Tables"]

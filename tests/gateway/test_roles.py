@@ -22,7 +22,7 @@ from tests.answer.marked import call, write
 from tests.gateway.live import Live
 from tests.gateway.test_exchange import ASK, ECHO, gateway, task
 from tests.search import shop
-from tuneloop import journal
+from tuneloop import journal, versions
 from tuneloop.access import keys
 from tuneloop.ask import clicks, uploads
 from tuneloop.ask.reply import reply
@@ -31,6 +31,7 @@ from tuneloop.db import metadata, tables
 from tuneloop.encoders.choice import open_encoder
 from tuneloop.gateway import guard
 from tuneloop.loop import photo_clicks, replay
+from tuneloop.loop.photo_version import kind_of
 from tuneloop.loop.photos import Finder
 from tuneloop.search import catalogue, documents
 from tuneloop.search.catalogue_sources import Product
@@ -127,6 +128,9 @@ ROUTES: dict[str, tuple[str, Any]] = {
     "POST /catalogue/proposals/{proposal}": ("admin", {"decision": "approve"}),
     "GET /catalogue/people/{user}": ("user", None),
     "DELETE /catalogue/people/{user}": ("user", None),
+    "GET /catalogue/versions": ("reader", None),
+    "POST /catalogue/versions/rollback": ("admin", {}),
+    "POST /catalogue/versions/{version}/activate": ("admin", {"force": True, "note": "mine"}),
     "GET /keys": ("admin", None),
     "POST /keys": ("admin", {"name": "theirs", "tenant": "red"}),
     "DELETE /keys/{identity}": ("admin", None),
@@ -201,7 +205,13 @@ def red_catalogue(workspace: Workspace, folder: Path) -> dict[str, str]:
     photo_clicks.record(workspace, found.query, "right", item="red-item", user="red-user", tenant="red")
     proposed = photo_clicks.propose(workspace, found.query, "сокровенное", tenant="red")
     picture = catalogue.find(workspace, "red-item", tenant="red").pictures[0][0]
-    return {"item": "red-item", "picture": picture, "search": found.query, "proposal": proposed, "user": "red-user"}
+    (folder / "version").mkdir()
+    (folder / "version" / "card.json").write_text('{"tenant": "red"}')
+    workspace.folder("models")
+    version = versions.register(workspace, folder / "version", kind=kind_of("red"), name="сокровенное", meta={})
+    versions.activate(workspace, version, force=True, note="test")
+    found_in = {"item": "red-item", "picture": picture, "version": version.id}
+    return found_in | {"search": found.query, "proposal": proposed, "user": "red-user"}
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +300,17 @@ def test_another_teams_administrator_sees_and_changes_nothing(scene: Scene, rout
     assert reply.status_code < 500 or (reply.status_code, route) == (503, "GET /health")
     # what was asked for may be named again in the sentence that it is not there
     assert not [word for word in SECRETS if word in told and word not in scene.filled(route)]
-    for own in ("experiment}", "identity}", "replay}", "collection}", "{table}", "{item", "{picture}", "{proposal}"):
+    for own in (
+        "experiment}",
+        "identity}",
+        "replay}",
+        "collection}",
+        "{table}",
+        "{item",
+        "{picture}",
+        "{proposal}",
+        "{version}",
+    ):
         if own in route:
             assert reply.status_code == (403 if ROUTES[route][0] == "owner" else 404)
     assert scene.rows() == before

@@ -38,21 +38,23 @@ PRODUCTS, D = 24, 40
 class Shop:
     """Rows as a shop with many searches has them, without a picture: vectors of products and of photos."""
 
-    def __init__(self, workspace: Workspace, *, nuisance: float = 5.0, seed: int = 0) -> None:
-        self.workspace, self.rng, self.nuisance = workspace, np.random.default_rng(seed), nuisance
+    def __init__(self, workspace: Workspace, *, nuisance: float = 5.0, seed: int = 0, tenant: str = "") -> None:
+        self.workspace, self.tenant = workspace, tenant
+        self.rng, self.nuisance = np.random.default_rng(seed), nuisance
         self.items = self.rng.normal(size=(PRODUCTS, D))
         self.spoilt = np.linalg.qr(self.rng.normal(size=(D, 4)))[0]
         self.asked = 0
-        stamp = {"tenant": "", "category": "", "price": "", "description": "", "source": "", "changed": 0.0}
+        stamp = {"tenant": tenant, "category": "", "price": "", "description": "", "source": "", "changed": 0.0}
         ids = [f"i{n:02}" for n in range(PRODUCTS)]
         with workspace.db.write() as rows:
             rows.execute(
                 insert(catalogue_items), [{"id": i, "name": i, "state": "active", "revision": 1, **stamp} for i in ids]
             )
-            pictures = [{"tenant": "", "item": i, "id": f"pic-{i}", "path": f"photos/{i}.jpg"} for i in ids]
+            pictures = [{"tenant": tenant, "item": i, "id": f"pic-{tenant}{i}", "path": f"photos/{i}.jpg"} for i in ids]
             rows.execute(insert(catalogue_pictures), pictures)
             rows.execute(
-                insert(picture_vectors), [self.vector(f"pic-{i}", v) for i, v in zip(ids, self.items, strict=True)]
+                insert(picture_vectors),
+                [self.vector(f"pic-{tenant}{i}", v) for i, v in zip(ids, self.items, strict=True)],
             )
 
     def vector(self, identity: str, values: np.ndarray) -> dict[str, Any]:
@@ -63,19 +65,21 @@ class Shop:
         n, self.asked = self.asked, self.asked + 1
         photo = self.items[product] + 2 + self.rng.normal(0, self.nuisance, 4) @ self.spoilt.T
         photo = photo + self.rng.normal(0, noise, D)
+        name = f"{self.tenant}{n}"
         query = {
-            "id": f"q{n}", "tenant": "", "user": user, "time": 1e6 + 4000.0 * n, "photo": f"photo{n}", "path": "",
+            "id": f"q{name}", "tenant": self.tenant, "user": user, "time": 1e6 + 4000.0 * n, "photo": f"photo{name}",
+            "path": "",
             "version": "", "encoder": ENCODER, "results": [], "known": True, "latency_ms": 5.0,
         }  # fmt: skip
-        fresh = {"tenant": "", "text": "", "undone": None, "excluded": False, "quality": None, "used": ""}
+        fresh = {"tenant": self.tenant, "text": "", "undone": None, "excluded": False, "quality": None, "used": ""}
         rows_ = [
-            {"id": f"f{n}-{k}", "query": f"q{n}", "item": f"i{item:02}", "kind": "verdict", "verdict": verdict,
+            {"id": f"f{name}-{k}", "query": f"q{name}", "item": f"i{item:02}", "kind": "verdict", "verdict": verdict,
              "user": f"{user}{k}" if k else user, "time": 1e6 + 4000.0 * n, **fresh}
             for k, (verdict, item) in enumerate(said)
         ]  # fmt: skip
         with self.workspace.db.write() as rows:
             rows.execute(insert(photo_queries), [query])
-            rows.execute(insert(picture_vectors), [self.vector(f"photo{n}", photo)])
+            rows.execute(insert(picture_vectors), [self.vector(f"photo{name}", photo)])
             if rows_:
                 rows.execute(insert(photo_feedback), rows_)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuneloop.search.index import Index, near_duplicates, stored, top
+from tuneloop.search.index import KEPT, Index, near_duplicates, stored, top
 
 
 def unit(rng: np.random.Generator, n: int, d: int = 16) -> np.ndarray:
@@ -67,9 +67,9 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, damage: bytes | None) -> N
 
 
 def test_old_matrices_are_removed(tmp_path: Path) -> None:
-    for n in range(8):
+    for n in range(KEPT + 4):
         stored(tmp_path, f"m{n}", (1, 1), lambda: np.ones((1, 1), np.float32))
-    assert len(list(tmp_path.glob("*.npy"))) == 4 and (tmp_path / "m7.npy").exists()
+    assert len(list(tmp_path.glob("*.npy"))) == KEPT and (tmp_path / f"m{KEPT + 3}.npy").exists()
 
 
 def test_near_duplicates_are_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

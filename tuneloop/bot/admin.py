@@ -13,16 +13,14 @@ from aiogram import Bot, Router
 from aiogram.filters import BaseFilter, Command
 from aiogram.types import CallbackQuery, FSInputFile, InputMediaPhoto, Message
 
-from tuneloop import versions
 from tuneloop.bot import buttons, clicks, training
 from tuneloop.bot.desk import Desk, name_of
 from tuneloop.bot.words import word
-from tuneloop.errors import Missing, NotEnoughData
-from tuneloop.loop import photo_clicks, photo_examples, photo_proposals, photo_training
-from tuneloop.loop.photos import KIND
-from tuneloop.records import Version
+from tuneloop.errors import NotEnoughData
+from tuneloop.loop import photo_clicks, photo_examples, photo_proposals, photo_switch, photo_training
 from tuneloop.search import catalogue
 from tuneloop.texts import _
+from tuneloop.versions import START
 
 AT_ONCE = 10  # proposals or versions shown by one command
 
@@ -180,31 +178,29 @@ async def list_versions(message: Message, desk: Desk) -> None:
 
 async def activate(query: CallbackQuery, desk: Desk, bot: Bot, parts: list[str]) -> None:
     """Only what the gate let through; to overrule it is a command of the terminal."""
-    found = await asyncio.to_thread(versions.find, desk.workspace, parts[0], kind=KIND)
     note = _("by {user}").format(user=name_of(query.from_user.id))
-    await asyncio.to_thread(versions.activate, desk.workspace, found, note=note)
-    await _switched(query, desk, found)
+    tenant = desk.finder.tenant
+    now = await asyncio.to_thread(photo_switch.activate, desk.workspace, parts[0], tenant=tenant, note=note)
+    await _switched(query, desk, now)
 
 
 async def roll_back(query: CallbackQuery, desk: Desk, bot: Bot, parts: list[str]) -> None:
-    """To the version before the one the button was made for; pressed twice it goes back once."""
-    current = await asyncio.to_thread(versions.find, desk.workspace, "active", kind=KIND)
-    if current.id != parts[0]:
-        raise Missing(_("version {id} does not search any more").format(id=parts[0]))
+    """To what searched before the version the button was made for; pressed twice it goes back once."""
     note = _("by {user}").format(user=name_of(query.from_user.id))
-    found = await asyncio.to_thread(versions.roll_back, desk.workspace, kind=KIND, note=note)
-    await _switched(query, desk, found)
+    tenant = desk.finder.tenant
+    now = await asyncio.to_thread(photo_switch.roll_back, desk.workspace, tenant=tenant, note=note, of=parts[0])
+    await _switched(query, desk, now)
 
 
-async def _switched(query: CallbackQuery, desk: Desk, version: Version) -> None:
-    await clicks.tell(query, _("Version {id} searches from now on.").format(id=version.id))
+async def _switched(query: CallbackQuery, desk: Desk, version: str) -> None:
+    await clicks.tell(query, _("Version {id} searches from now on.").format(id=version))
     text, markup = await asyncio.to_thread(_versions, desk, query.from_user.id)
     await clicks.rewrite(query, text, markup)
 
 
 def _versions(desk: Desk, user: int) -> tuple[str, Any]:
-    """Newest first, with what the gate said; a button for each that may search."""
-    found = versions.history(desk.workspace, kind=KIND)
+    """Newest first, with what the gate said, and "start" below them; a button for each that may search."""
+    found = photo_switch.listed(desk.workspace, tenant=desk.finder.tenant)
     if not found:
         raise NotEnoughData(_("there is no version yet"), fix=_("/admin_start_training makes one."))
     lines, rows = [], []
@@ -213,8 +209,10 @@ def _versions(desk: Desk, user: int) -> tuple[str, Any]:
         lines.append(f"{'●' if version.active else '○'} {version.id} {version.name}: {word(decision)}")
         if not version.active and decision == "promote":
             rows.append([(_("Activate {id}").format(id=version.id[:8]), desk.button(user, "V", version.id))])
-        if version.active and versions.previous(desk.workspace, version):
-            rows.append([(_("Roll back"), desk.button(user, "B", version.id))])
+    active = next((v.id for v in found if v.active), START)
+    lines.append(f"{'●' if active == START else '○'} {START}: " + _("before any version"))
+    if photo_switch.before(desk.workspace, tenant=desk.finder.tenant) is not None:
+        rows.append([(_("Roll back"), desk.button(user, "B", active))])
     return "\n".join(lines), buttons.keyboard(*rows) if rows else None
 
 

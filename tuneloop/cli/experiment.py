@@ -71,7 +71,7 @@ def create(
 @experiment.command("list", help=_("All experiments, newest first."))
 @click.pass_obj
 def list_(door: Door) -> None:
-    found = store.history(door.workspace())
+    found = store.history(door.workspace(), tenant=None)  # as `show` and the others find them
     rows = [
         (escape(one.name), one.task, _shares(one), one.state, _day(one.created), (one.verdict or {}).get("why", ""))
         for one in found

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
-from tuneloop.cli.photos_compare import compare
+from tuneloop.cli.photos_compare import TEAM, compare
 from tuneloop.cli.photos_people import forget, mine
-from tuneloop.cli.photos_report import duplicates, percent, report, warn_alike, when
+from tuneloop.cli.photos_report import duplicates, percent, report, warn_alike
+from tuneloop.cli.photos_versions import activate, rollback, versions
 from tuneloop.cli.show import Door
 from tuneloop.texts import _, n_
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from tuneloop.workspace import Workspace
 
 USER = click.option("--user", default="", help=_("Whose click it is."))
-TEAM = click.option("--team", "tenant", default="", help=_("The team whose catalogue it is; its keys see only that."))
 
 
 @click.group("photos", help=_("Photo search that learns: catalogue, search, clicks, training, versions."))
@@ -34,6 +34,8 @@ photos.add_command(duplicates)
 photos.add_command(mine)
 photos.add_command(forget)
 photos.add_command(report)
+for version_command in (versions, activate, rollback):
+    photos.add_command(version_command)
 
 
 @photos.command("import", help=_("Read a catalogue: CSV, SQLite database or folder of pictures; again for changes."))
@@ -113,11 +115,12 @@ def list_(door: Door, words: tuple[str, ...], limit: int, tenant: str) -> None:
 @click.option("-k", default=0, type=click.IntRange(0, 1000), help=_("How many products; 0: the setting."))
 @click.option("--category", default="", help=_("Only products of this category."))
 @USER
+@TEAM
 @click.pass_obj
-def search(door: Door, photo: Path, k: int, category: str, user: str) -> None:
+def search(door: Door, photo: Path, k: int, category: str, user: str, tenant: str) -> None:
     from tuneloop.loop.photos import Finder
 
-    found = Finder(door.workspace()).search(photo, user=user, k=k, category=category)
+    found = Finder(door.workspace(), tenant=tenant).search(photo, user=user, k=k, category=category)
     if not found.known:
         door.say(_("This does not seem to be in the catalogue; nearest to it are:"))
     rows = [
@@ -127,7 +130,8 @@ def search(door: Door, photo: Path, k: int, category: str, user: str) -> None:
     columns = ("", _("id"), _("name"), _("category"), _("price"), _("similarity"))
     title = _("Search {id}, {ms:.0f} ms").format(id=found.query, ms=found.latency_ms)
     door.table(title, columns, rows, right=(0, 5))
-    door.hint(_("Say what is right: tuneloop photos click {id} right PRODUCT").format(id=found.query))
+    said = _("Say what is right: tuneloop photos click {id} right PRODUCT").format(id=found.query)
+    door.hint(f"{said} --team {escape(tenant)}" if tenant else said)
     door.result(asdict(found))
 
 
@@ -178,29 +182,31 @@ def serve(door: Door, host: str | None, port: int | None) -> None:
 @click.option("--text", default="", help=_("What you want to say."))
 @click.option("--undo", is_flag=True, help=_("Take it back instead."))
 @USER
+@TEAM
 @click.pass_obj
-def click_(door: Door, query: str, verdict: str, item: str, text: str, undo: bool, user: str) -> None:
+def click_(door: Door, query: str, verdict: str, item: str, text: str, undo: bool, user: str, tenant: str) -> None:
     from tuneloop.loop import photo_clicks
 
     workspace = door.workspace()
     if undo:
-        photo_clicks.undo(workspace, query, item=item, user=user)
+        photo_clicks.undo(workspace, query, item=item, user=user, tenant=tenant)
         door.say(_("Taken back."))
         door.result({"undone": True})
         return
-    identity = photo_clicks.record(workspace, query, verdict, item=item, user=user, text=text)
+    identity = photo_clicks.record(workspace, query, verdict, item=item, user=user, text=text, tenant=tenant)
     door.say(_("Noted; the next search knows it."))
     door.result({"feedback": identity})
 
 
 @photos.command("train", help=_("Learn from every click; the new version searches only if the gate says so."))
+@TEAM
 @click.pass_obj
-def train(door: Door) -> None:
+def train(door: Door, tenant: str) -> None:
     from tuneloop import versions as registry
     from tuneloop.loop import photo_training
 
     with door.progress() as watch:
-        done = photo_training.train(door.workspace(), watch=watch)
+        done = photo_training.train(door.workspace(), tenant=tenant, watch=watch)
     rows = [_figures_row(name, done.verdict.figures[part]) for part, name in _parts()]
     columns = ("", _("photos"), _("recall@1 before"), _("after"), _("recall@5 before"), _("after"))
     title = _("Version {id}: {rung}").format(id=done.version.id, rung=done.verdict.figures["rung"])
@@ -213,55 +219,6 @@ def train(door: Door) -> None:
     door.result(
         {"version": done.version.id, "active": done.active, "seconds": round(done.seconds, 2), **asdict(done.verdict)}
     )
-
-
-@photos.command("versions", help=_("All versions, newest first."))
-@click.pass_obj
-def versions(door: Door) -> None:
-    from tuneloop import versions as registry
-
-    found = registry.history(door.workspace(), kind="photos")
-    rows = [
-        (
-            "●" if v.active else "",
-            v.id,
-            when(v.created),
-            v.meta.get("examples"),
-            registry.judged(v),
-        )
-        for v in found
-    ]
-    door.table(_("Versions"), ("", _("id"), _("made"), _("examples"), _("gate")), rows, right=(3,))
-    keys = ("id", "name", "created", "active", "verdict", "meta")
-    door.result([{key: getattr(v, key) for key in keys} for v in found])
-
-
-@photos.command("activate", help=_("Make a version the one that searches."))
-@click.argument("version")
-@click.option("--force", is_flag=True, help=_("Overrule the gate; give a --note."))
-@click.option("--note", default="", help=_("Why; kept in the history."))
-@click.pass_obj
-def activate(door: Door, version: str, force: bool, note: str) -> None:
-    from tuneloop import versions as registry
-
-    if force and not note:
-        raise click.UsageError(_("--force needs a --note that says why"))
-    workspace = door.workspace()
-    found = registry.find(workspace, version, kind="photos")
-    registry.activate(workspace, found, note=note, force=force)
-    door.say(_("Version {id} is active.").format(id=found.id))
-    door.result({"active": found.id})
-
-
-@photos.command("rollback", help=_("Return to the version that searched before the active one."))
-@click.option("--note", default="", help=_("Why; kept in the history."))
-@click.pass_obj
-def rollback(door: Door, note: str) -> None:
-    from tuneloop import versions as registry
-
-    found = registry.roll_back(door.workspace(), kind="photos", note=note)
-    door.say(_("Version {id} is active again.").format(id=found.id))
-    door.result({"active": found.id})
 
 
 def _show_import(door: Door, workspace: Workspace, encoder: str, done: Imported, tenant: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
+from tuneloop.cli.photos_compare import TEAM
 from tuneloop.cli.show import Door
 from tuneloop.texts import _, n_
 
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
 
 @click.command("report", help=_("What is there: products, searches, clicks by kind and by person, trainings."))
 @click.option("--html", type=click.Path(path_type=Path), help=_("Write a page with the pictures of confusions there."))
+@TEAM
 @click.pass_obj
-def report(door: Door, html: Path | None) -> None:
+def report(door: Door, html: Path | None, tenant: str) -> None:
     from tuneloop.loop import photo_report, photo_training
     from tuneloop.workspace import write_atomically
 
     workspace = door.workspace()
-    found = photo_training.report(workspace)
-    found["confusions"] = [asdict(one) for one in photo_report.confusions(workspace)]
+    found = photo_training.report(workspace, tenant=tenant)
+    found["confusions"] = [asdict(one) for one in photo_report.confusions(workspace, tenant=tenant)]
     rows = [(name, found[key]) for key, name in _report_names()]
     rows += [(verdict, n) for verdict, n in found["verdicts"].items()]
     door.table(_("Photo search"), (_("what"), _("value")), rows, right=(1,))
@@ -43,7 +45,7 @@ def report(door: Door, html: Path | None) -> None:
     confused = [(escape(c["found"]), escape(c["right"]), c["count"]) for c in found["confusions"][:10]]
     door.table(_("What is confused"), (_("found first"), _("right"), _("times")), confused, right=(2,))
     if html is not None:
-        write_atomically(html, photo_report.page(workspace, found))
+        write_atomically(html, photo_report.page(workspace, found, tenant=tenant))
         door.say(_("Written to {path}.").format(path=html))
     door.result(found)
 
@@ -54,14 +56,15 @@ def report(door: Door, html: Path | None) -> None:
 @click.option(
     "--similarity", "least", default=0.95, type=click.FloatRange(0.5, 1.0), help=_("From which on; 1 is the same.")
 )
+@TEAM
 @click.pass_obj
-def duplicates(door: Door, least: float) -> None:
+def duplicates(door: Door, least: float, tenant: str) -> None:
     from tuneloop.encoders.choice import open_encoder
     from tuneloop.search import alike
 
     workspace = door.workspace()
     encoder = open_encoder(workspace.settings.text("photos.encoder"))
-    found = alike.groups(workspace, encoder.name, least=least)
+    found = alike.groups(workspace, encoder.name, least=least, tenant=tenant)
     rows = [(n, f"{one.similarity:.3f}", _listed(one)) for n, one in enumerate(found, 1)]
     title = n_("{n} group of nearly the same pictures", "{n} groups of nearly the same pictures", len(found))
     door.table(title.format(n=len(found)), ("", _("similarity"), _("products")), rows, right=(0, 1))
@@ -103,6 +106,7 @@ def _report_names() -> list[tuple[str, str]]:
         ("searches", _("searches")),
         ("latency_ms", _("milliseconds a search, median")),
         ("unused", _("clicks not learned from yet")),
+        ("version", _("version that searches")),
     ]
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0007"  # the newest migration; compared as text, so revisions are numbered 0001, 0002, ...
+REVISION = "0008"  # the newest migration; compared as text, so revisions are numbered 0001, 0002, ...
 
 metadata = MetaData()
 

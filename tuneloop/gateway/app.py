@@ -5,6 +5,7 @@ Requests that models answer do not come here (see `wire` and `exchange`); everyt
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,6 +34,7 @@ from tuneloop.gateway import (
     optimisations,
     pages,
     people,
+    photo_versions,
     quality,
     replays,
     tables,
@@ -44,6 +46,7 @@ from tuneloop.gateway.failures import Failure, explained
 from tuneloop.gateway.fence import Fence
 from tuneloop.gateway.guard import needs
 from tuneloop.gateway.requests import ActivateRequest, FeedbackRequest
+from tuneloop.loop import photo_preparation
 from tuneloop.records import Version
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
@@ -52,7 +55,7 @@ router = APIRouter()
 ROUTERS = (
     bridge.router, tasks.router, experiments.router, replays.router, models.router, figures.router, metrics.router,
     keys.router, quality.router, optimisations.router, documents.router, tables.router,
-    catalogue.router, people.router,
+    catalogue.router, people.router, photo_versions.router,
 )  # fmt: skip
 
 
@@ -177,17 +180,17 @@ def health(request: Request) -> Response:
 
 @router.get("/", include_in_schema=False, dependencies=[needs("public")])
 def page(request: Request) -> HTMLResponse:
-    return pages.chat(locked=_desk(request).doorkeeper.locked)
+    return pages.chat(locked=_desk(request).doorkeeper.locked, served=_served(request))
 
 
 @router.get("/ask", include_in_schema=False, dependencies=[needs("public")])
 def ask_page(request: Request) -> HTMLResponse:
-    return pages.ask(locked=_desk(request).doorkeeper.locked)
+    return pages.ask(locked=_desk(request).doorkeeper.locked, served=_served(request))
 
 
 @router.get("/photos", include_in_schema=False, dependencies=[needs("public")])
 def photos_page(request: Request) -> HTMLResponse:
-    return pages.photos(locked=_desk(request).doorkeeper.locked)
+    return pages.photos(locked=_desk(request).doorkeeper.locked, served=_served(request))
 
 
 @router.get("/docs", include_in_schema=False, dependencies=[needs("public")])
@@ -199,6 +202,19 @@ def _desk(request: Request) -> Desk:
     desk = request.app.state.desk
     assert isinstance(desk, Desk)
     return desk
+
+
+def _served(request: Request) -> set[str]:
+    """The pages that have something to show: a model that answers, tables, a catalogue of pictures."""
+    desk = _desk(request)
+    found = set()
+    if desk.serving or any(station.spec.kind != "local" for station in desk.engines.stations.values()):
+        found.add("/")
+    if importlib.util.find_spec("duckdb"):
+        found.add("/ask")
+    if photo_preparation.is_wanted(desk.workspace):
+        found.add("/photos")
+    return found
 
 
 def _model(name: str, request: Request) -> dict[str, Any]:

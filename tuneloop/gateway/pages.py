@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import json
 import secrets
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from tuneloop import texts
 from tuneloop.texts import _
 
 HERE = Path(__file__).parent
+PAGES = frozenset({"/", "/ask", "/photos"})
 
 
-def chat(*, locked: bool) -> HTMLResponse:
-    """The page at "/". locked: the server wants an API key, so the page asks for one."""
+def chat(*, locked: bool, served: Collection[str] = PAGES) -> HTMLResponse:
+    """The page at "/". locked: the server wants an API key, so the page asks for one. served: pages to link to."""
     words = {
         "title": _("tuneloop: talk to your model"),
         "hello": _("Ask something. A thumb up or down is kept beside the answer."),
@@ -45,10 +47,11 @@ def chat(*, locked: bool) -> HTMLResponse:
         "model": _("model"),
         "docs": _("API"),
     }
-    return _page("page.html", {"words": words, "locked": locked, "language": texts.language()}, words["title"])
+    data = {"words": words, "locked": locked, "language": texts.language()}
+    return _page("page.html", data, words["title"], bar=_bar("/", served))
 
 
-def ask(*, locked: bool) -> HTMLResponse:
+def ask(*, locked: bool, served: Collection[str] = PAGES) -> HTMLResponse:
     """The page at "/ask": upload a table, see what it holds, ask it, see plot and SQL, click."""
     words = {
         "title": _("tuneloop: ask a table"),
@@ -85,7 +88,6 @@ def ask(*, locked: bool) -> HTMLResponse:
         "thanks": _("Saved"),
         "failed": _("That did not work:"),
         "key": _("API key"),
-        "chat": _("Chat"),
         "docs": _("API"),
         "tried": _("Models that were tried here"),
         "model": _("model"),
@@ -95,10 +97,11 @@ def ask(*, locked: bool) -> HTMLResponse:
         "memory": _("memory, MB"),
         "verdict": _("verdict"),
     }
-    return _page("ask.html", {"words": words, "locked": locked, "language": texts.language()}, words["title"])
+    data = {"words": words, "locked": locked, "language": texts.language()}
+    return _page("ask.html", data, words["title"], bar=_bar("/ask", served))
 
 
-def photos(*, locked: bool) -> HTMLResponse:
+def photos(*, locked: bool, served: Collection[str] = PAGES) -> HTMLResponse:
     """The page at "/photos": a photo in, products out, and the buttons that teach the search."""
     words = {
         "title": _("tuneloop: photo search"),
@@ -106,6 +109,8 @@ def photos(*, locked: bool) -> HTMLResponse:
         "choose": _("Choose a photo"),
         "camera": _("Take a photo"),
         "searching": _("searching"),
+        "sending": _("sending the photo"),
+        "lost": _("the server was not reached, or the connection broke off; try again"),
         "products": _("Products in the catalogue"),
         "by_words": _("Or search by words"),
         "find": _("Find"),
@@ -145,12 +150,10 @@ def photos(*, locked: bool) -> HTMLResponse:
         "thanks": _("Saved"),
         "failed": _("That did not work:"),
         "key": _("API key"),
-        "chat": _("Chat"),
-        "tables": _("Tables"),
         "docs": _("API"),
     }
     data = {"words": words, "locked": locked, "language": texts.language()}
-    return _page("photos.html", data, words["title"], images="blob:")
+    return _page("photos.html", data, words["title"], images="blob:", bar=_bar("/photos", served))
 
 
 def reference(document: dict[str, Any]) -> HTMLResponse:
@@ -168,7 +171,21 @@ def reference(document: dict[str, Any]) -> HTMLResponse:
     return _page("docs.html", {}, _("tuneloop: the API"), body="".join(routes))
 
 
-def _page(name: str, data: dict[str, Any], title: str, body: str = "", images: str = "data:") -> HTMLResponse:
+def _bar(here: str, served: Collection[str]) -> str:
+    """Links to the pages there are, this one marked; nothing where it is the only one."""
+    names = {"/": _("Chat"), "/ask": _("Tables"), "/photos": _("Photos")}
+    shown = [path for path in names if path == here or path in served]
+    if len(shown) == 1:
+        return ""
+    marked = {path: " aria-current=page" if path == here else "" for path in shown}
+    links = "".join(f'<a href="{path}"{marked[path]}>{html.escape(names[path])}</a>' for path in shown)
+    label = html.escape(_("Pages"))
+    return f'<nav class="pages" aria-label="{label}">{links}</nav>'
+
+
+def _page(
+    name: str, data: dict[str, Any], title: str, body: str = "", images: str = "data:", bar: str = ""
+) -> HTMLResponse:
     nonce = secrets.token_urlsafe(16)
     # "<" inside the JSON could otherwise close the script element it stands in
     safe = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
@@ -177,6 +194,8 @@ def _page(name: str, data: dict[str, Any], title: str, body: str = "", images: s
         "{{nonce}}": nonce,
         "{{language}}": texts.language(),
         "{{title}}": html.escape(title),
+        "{{bar style}}": _template("bar.css"),
+        "{{bar}}": bar,
         "{{data}}": safe,
         "{{body}}": body,
     }.items():

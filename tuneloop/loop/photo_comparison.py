@@ -12,19 +12,18 @@ from typing import Any
 
 from sqlalchemy import delete, select
 
-from tuneloop import versions
 from tuneloop.choose import experiments
 from tuneloop.choose.experiments import Experiment
 from tuneloop.db.photo_tables import photo_feedback, photo_queries
 from tuneloop.db.tables import outcomes
 from tuneloop.errors import BadInput, Conflict
-from tuneloop.loop import photo_version
+from tuneloop.loop import photo_switch, photo_version
 from tuneloop.texts import _
+from tuneloop.versions import START
 from tuneloop.workspace import Workspace
 
 TASK = "photos:search"  # no task of tuneloop.toml can be called that
 LAYER = "photos"
-START = "start"  # the arm of a workspace where no version searches yet
 METRIC = "first_right"
 
 
@@ -40,15 +39,15 @@ def begin(
     tenant: str = "",
     by: str = "",
 ) -> Experiment:
-    """Divide people between two versions; `now` is the one that searches, or "start" where none does.
+    """Divide a team's people between two versions; `now` is the one that searches. Either may be "start".
 
     share: part of the people it takes; least: people of an arm before there is a verdict.
     Raises Missing, Damaged for a version that is not sound, Conflict where `now` does not search or another comparison
     runs, BadInput for the same version twice.
     """
-    active = next((v.id for v in versions.history(workspace, kind="photos") if v.active), START)
+    active = _active(workspace, tenant)
     first, second = (
-        active if one == "active" else START if one == START else versions.find(workspace, one, kind="photos").id
+        active if one == "active" else START if one == START else photo_switch.find(workspace, one, tenant=tenant).id
         for one in (now, other)
     )
     if first != active:
@@ -56,11 +55,11 @@ def begin(
             _("{id} does not search now: {active} does").format(id=first, active=active),
             fix=_("Name the version that searches first."),
         )
-    if second in (first, START):
+    if second == first:
         raise BadInput(_("a comparison needs two different versions"), fix=_("tuneloop photos versions shows them."))
     for one in (first, second):
         if one != START:
-            photo_version.load(workspace, one)
+            photo_version.load(workspace, one, tenant=tenant)
     return experiments.create(
         workspace,
         name=name or f"photos {first[:8]} {second[:8]}",
@@ -129,18 +128,15 @@ def first_right(results: list[list[Any]], verdicts: dict[str, str]) -> bool | No
 
 
 def settle(workspace: Workspace, ended: Experiment, variant: str) -> None:
-    """Make the version of the arm that stays the one that searches; nothing changes where it does already.
-
-    Raises Conflict for the arm "start": a version that was activated is left by activating another.
-    """
-    active = next((v.id for v in versions.history(workspace, kind="photos") if v.active), START)
-    if active == variant:
+    """Make the version (or "start") of the arm that stays the one that searches, where it does not already."""
+    tenant = ended.tenant
+    if _active(workspace, tenant) == variant:
         return
-    if variant == START:
-        raise Conflict(
-            _("version {id} searches: there was none before it").format(id=active),
-            fix=_("Activate another one: tuneloop photos activate VERSION"),
-        )
     said = _("experiment {name}: {state}").format(name=ended.name, state=ended.state)
     # People's clicks decided, or whoever ended it: the gate's word from before is overruled, and the note says by what.
-    versions.activate(workspace, versions.find(workspace, variant, kind="photos"), note=said, force=True)
+    photo_switch.activate(workspace, variant, tenant=tenant, note=said, force=True)
+
+
+def _active(workspace: Workspace, tenant: str) -> str:
+    now = photo_switch.active(workspace, tenant=tenant)
+    return now.id if now else START

@@ -14,12 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, or_, select, text, update
 
-from tuneloop import versions
 from tuneloop.db.bot_tables import bot_dialogues, bot_updates
 from tuneloop.db.photo_tables import catalogue_pictures, new_products, photo_feedback, photo_queries, picture_vectors
 from tuneloop.db.tables import outcomes
 from tuneloop.errors import BadInput, Missing
-from tuneloop.loop.photos import KIND
+from tuneloop.loop import photo_switch
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
@@ -80,7 +79,7 @@ def forget(workspace: Workspace, user: str, *, tenant: str = "") -> Removed:
         raise BadInput(_("a person needs a name"))
     kept = kept_of(workspace, user, tenant=tenant)
     photos = {row["photo"] for row in kept["searches"]}
-    trained = _versions_taught_by(workspace, {row["id"] for row in kept["clicks"]})
+    trained = _versions_taught_by(workspace, {row["id"] for row in kept["clicks"]}, tenant)
     theirs = [row["id"] for row in kept["searches"]]
     with workspace.db.write() as rows:
         for table in (new_products, photo_feedback):
@@ -119,9 +118,9 @@ def _parts(ids: list[str]) -> Iterable[list[str]]:
     return [ids[start : start + 200] for start in range(0, len(ids), 200)]
 
 
-def _versions_taught_by(workspace: Workspace, clicks: set[str]) -> tuple[str, ...]:
+def _versions_taught_by(workspace: Workspace, clicks: set[str], tenant: str) -> tuple[str, ...]:
     taught = []
-    for version in versions.history(workspace, kind=KIND):
+    for version in photo_switch.listed(workspace, tenant=tenant):
         evidence = workspace.path / version.path / "evidence.json"
         if evidence.exists() and clicks & set(json.loads(evidence.read_text(encoding="utf-8")).get("feedback", ())):
             taught.append(version.id)

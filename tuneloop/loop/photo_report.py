@@ -80,6 +80,7 @@ def _figures(told: dict[str, Any]) -> str:
         (_("searches"), told["searches"]),
         (_("clicks"), sum(told["verdicts"].values())),
         (_("clicks not learned from yet"), told["unused"]),
+        (_("version that searches"), told["version"]),
     ]
     trained = [t for t in told["trainings"] if t["state"] == "done"][:1]
     rows += [(_("last training"), t["note"]) for t in trained]

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuneloop import versions
 from tuneloop.encoders import picture
 from tuneloop.encoders.choice import Encoder, open_encoder
 from tuneloop.errors import BadInput
-from tuneloop.loop import photo_version
+from tuneloop.loop import photo_switch, photo_version
 from tuneloop.loop.photo_gate import verdict_of
 from tuneloop.progress import Progress
 from tuneloop.records import Verdict
@@ -146,12 +145,12 @@ def encode(workspace: Workspace, version: photo_version.PhotoVersion, ids: Seque
         vectors.encode_copies(workspace, missing, opened(version.tower, version.space), watch=watch)
 
 
-def serving(workspace: Workspace, kind: str = "photos") -> photo_version.PhotoVersion | None:
-    """The version that searches, if it fits the encoder of the settings."""
-    active = next((v for v in versions.history(workspace, kind=kind) if v.active), None)
+def serving(workspace: Workspace, *, tenant: str = "") -> photo_version.PhotoVersion | None:
+    """The version that the team searches with, if it fits the encoder of the settings."""
+    active = photo_switch.active(workspace, tenant=tenant)
     if active is None:
         return None
-    found = photo_version.load(workspace, active.id)
+    found = photo_version.load(workspace, active.id, tenant=tenant)
     return found if found.encoder == open_encoder(workspace.settings.text("photos.encoder")).name else None
 
 

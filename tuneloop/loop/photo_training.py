@@ -25,16 +25,17 @@ from tuneloop import versions
 from tuneloop.db.photo_tables import photo_feedback, photo_queries, photo_trainings
 from tuneloop.encoders.choice import Encoder, open_encoder
 from tuneloop.errors import NotEnoughData
-from tuneloop.loop import photo_clicks, photo_tower, photo_version
+from tuneloop.loop import photo_clicks, photo_switch, photo_tower, photo_version
 from tuneloop.loop.photo_gate import joined, verdict_of
-from tuneloop.loop.photo_version import PhotoVersion
-from tuneloop.loop.photos import KIND, beginning, load_catalogue
+from tuneloop.loop.photo_version import PhotoVersion, kind_of
+from tuneloop.loop.photos import beginning, load_catalogue
 from tuneloop.progress import Progress, silent
 from tuneloop.records import Verdict, Version
 from tuneloop.search import catalogue, vectors
 from tuneloop.texts import _
 from tuneloop.tune.image_ladder import Catalogue, Held, choose, fit, judge, threshold
 from tuneloop.tune.image_map import Clicks, ImageMap, Indices, unit
+from tuneloop.versions import START
 from tuneloop.workspace import Workspace, write_json
 
 SITTING = 1800.0  # seconds between two photos of one person of one product that still are one sitting
@@ -73,11 +74,12 @@ class Trained:
 def train(workspace: Workspace, *, tenant: str = "", watch: Progress = silent) -> Trained:
     """Climb the ladder on everything clicked so far; activate the result if the gate says so.
 
-    Raises NotEnoughData below `photos.min_examples` photos with a known product, saying how many are missing, and
-    Conflict while another training of this workspace runs.
+    What searches of the team is what the result is measured against, and all that its activation replaces. Raises
+    NotEnoughData below `photos.min_examples` photos with a known product, saying how many are missing, and Conflict
+    while another training of this workspace runs.
     """
     with workspace.lock("photos-train"):
-        now = photo_tower.serving(workspace)
+        now = photo_tower.serving(workspace, tenant=tenant)
         encoder = photo_tower.space(workspace, now)
         started = time.time()
         items, raw = load_catalogue(workspace, encoder, tenant=tenant)
@@ -91,7 +93,7 @@ def train(workspace: Workspace, *, tenant: str = "", watch: Progress = silent) -
             raise
         figures = done[1].figures["all"]
         _end(workspace, row, "done", note=done[1].why, version=done[0].id, figures=figures, used=_ids(found))
-        active = versions.find(workspace, done[0].id, kind=KIND).active
+        active = versions.find(workspace, done[0].id, kind=kind_of(tenant)).active
         return Trained(done[0], done[1], active, time.time() - started)
 
 
@@ -180,7 +182,7 @@ def _train(
 ) -> tuple[Version, Verdict]:
     watch(_("learning"), 0, 3)
     start = beginning(workspace, encoder, items, raw, tenant=tenant)
-    fair = found.outside(_taught(workspace, now.id)) if now else None
+    fair = found.outside(_taught(workspace, now.id, tenant)) if now else None
     searching = now.map if now else start
     tower = None
     if photo_tower.wanted(workspace, found):
@@ -199,9 +201,11 @@ def _train(
     verdict = verdict_of(held, rung.name)
     version = _registered(workspace, made, verdict, held, found, now, tower, tenant)
     versions.judge(workspace, version, verdict)
-    version = versions.find(workspace, version.id, kind=KIND)
+    version = versions.find(workspace, version.id, kind=kind_of(tenant))
     pictures = [i for item in items for i, _p in item.pictures]
-    photo_tower.encode(workspace, photo_version.load(workspace, version.id), [*pictures, *found.photos], watch)
+    photo_tower.encode(
+        workspace, photo_version.load(workspace, version.id, tenant=tenant), [*pictures, *found.photos], watch
+    )
     if verdict.decision == "promote":
         versions.activate(workspace, version, note=verdict.why)
     watch(_("learning"), 3, 3)
@@ -224,22 +228,23 @@ def _registered(
     base = now.encoder if now else open_encoder(workspace.settings.text("photos.encoder")).name
     (workspace.path / "models").mkdir(exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".photos-", suffix=".part", dir=workspace.path / "models"))
-    more: dict[str, Any] = {}
+    # Part of the files, and so of the id: the same clicks on two teams' like catalogues make two versions.
+    more: dict[str, Any] = {"tenant": tenant} if tenant else {}
     if tower is not None:
         photo_tower.save(tower, staging)
-        more = {"tower": tower.against_map.why}
+        more |= {"tower": tower.against_map.why}
     elif now is not None and now.tower is not None:
         photo_tower.pass_on(now, staging)
-        more = {"space": now.space}
+        more |= {"space": now.space}
     photo_version.save(staging, made, encoder=base, threshold=limit, card=card | more)
     write_json(staging / "evidence.json", {"feedback": list(_ids(found))})
     meta = {"base": base, "examples": found.known, "tenant": tenant, **card, **more}
-    return versions.register(workspace, staging, kind=KIND, name=f"photos-{found.known}", meta=meta)
+    return versions.register(workspace, staging, kind=kind_of(tenant), name=f"photos-{found.known}", meta=meta)
 
 
-def _taught(workspace: Workspace, version: str) -> set[str]:
+def _taught(workspace: Workspace, version: str, tenant: str) -> set[str]:
     """Ids of the feedback that a version learned from."""
-    path = workspace.path / versions.find(workspace, version, kind=KIND).path / "evidence.json"
+    path = workspace.path / versions.find(workspace, version, kind=kind_of(tenant)).path / "evidence.json"
     return set(json.loads(path.read_text(encoding="utf-8"))["feedback"])
 
 
@@ -295,6 +300,7 @@ def report(workspace: Workspace, *, tenant: str = "") -> dict[str, Any]:
         mine = select(photo_trainings).where(photo_trainings.c.tenant == tenant)
         trainings = [dict(r._mapping) for r in rows.execute(mine.order_by(photo_trainings.c.id.desc()).limit(20))]
     people = photo_clicks.concentration(workspace, tenant=tenant)
+    active = photo_switch.active(workspace, tenant=tenant)
     return {
         "products": sum(i.state == catalogue.ACTIVE for i in listed),
         "retired": sum(i.state == catalogue.RETIRED for i in listed),
@@ -305,4 +311,5 @@ def report(workspace: Workspace, *, tenant: str = "") -> dict[str, Any]:
         "unused": sum(not r.used for r in said),
         "people": [{"user": user, "verdicts": n, "share": round(n / len(said), 3)} for user, n in people[:10]],
         "trainings": trainings,
+        "version": active.id if active else START,
     }

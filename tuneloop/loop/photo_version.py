@@ -16,7 +16,13 @@ from tuneloop.texts import _
 from tuneloop.tune.image_map import ImageMap
 from tuneloop.workspace import Workspace, write_json
 
+KIND = "photos"
 ARRAYS = ("query_centre", "item_centre", "matrix", "photos")
+
+
+def kind_of(tenant: str) -> str:
+    """The kind of a team's versions: catalogue and clicks are the team's own, and so is what was learned from them."""
+    return f"{KIND}:{tenant}" if tenant else KIND
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,9 @@ def save(folder: Path, made: ImageMap, *, encoder: str, threshold: float, card: 
     write_json(folder / "card.json", {"encoder": encoder, "hub": made.hub, "threshold": threshold, **card})
 
 
-def load(workspace: Workspace, identity: str) -> PhotoVersion:
-    """Read a registered version. Raises Missing when there is none, Damaged when its files are not what they were."""
-    row = versions.find(workspace, identity, kind="photos")
+def load(workspace: Workspace, identity: str, *, tenant: str = "") -> PhotoVersion:
+    """Read a version of a team. Raises Missing when it has none of that id, Damaged when its files have changed."""
+    row = versions.find(workspace, identity, kind=kind_of(tenant))
     versions.check_files(workspace, row)
     folder = workspace.path / row.path
     try:

@@ -30,17 +30,18 @@ from tuneloop.encoders.choice import Encoder, open_encoder
 from tuneloop.encoders.picture import read
 from tuneloop.errors import BadInput, Missing, NotEnoughData
 from tuneloop.loop import photo_clicks, photo_comparison, photo_tower, photo_version
+from tuneloop.loop.photo_version import kind_of
 from tuneloop.search import catalogue, qdrant, vectors
 from tuneloop.search.index import Index, stored, top
 from tuneloop.settings import secret
 from tuneloop.texts import _
 from tuneloop.tune.image_ladder import Catalogue
 from tuneloop.tune.image_map import ImageMap, Matrix, centred
+from tuneloop.versions import START
 from tuneloop.workspace import Workspace
 
 log = logging.getLogger("tuneloop.photos")
 
-KIND = "photos"
 # At once, 100 simulated clicks on groceries: clicked products +9 points recall@1, the others -3 with weight 0.5.
 CACHE, SHARPNESS = 0.5, 10.0
 SAME_PHOTO, CERTAIN = 0.995, 2.0  # the photo that was judged itself: more than two cosines can differ by
@@ -184,7 +185,7 @@ class Finder:
         """Key of the state, how far the clicks are, and the versions that search for anybody now."""
         with self.workspace.db.read() as rows:
             active = rows.execute(
-                select(version_rows.c.id).where(version_rows.c.kind == KIND, version_rows.c.active)
+                select(version_rows.c.id).where(version_rows.c.kind == kind_of(self.tenant), version_rows.c.active)
             ).scalar()
             mine = photo_feedback.c.tenant == self.tenant
             asked = select(func.count(), func.max(photo_feedback.c.time), func.max(photo_feedback.c.undone)).where(mine)
@@ -198,12 +199,12 @@ class Finder:
                 some = select(photo_queries.c.id).where(photo_queries.c.tenant == self.tenant).limit(SETTLED)
                 photos = len(rows.execute(some).all()) // 5 * 5
         variants = {arm.variant for one in compared for arm in one.arms}
-        in_use = {str(active or ""), *variants} | ({""} if photo_comparison.START in variants else set())
+        in_use = {str(active or ""), *variants} | ({""} if START in variants else set())
         revision = catalogue.revision(self.workspace, tenant=self.tenant)
         return (chosen, revision, photos), (int(count), max(last or 0.0, undone or 0.0)), in_use
 
     def _built(self, key: tuple[str, int, int]) -> State:
-        version = photo_version.load(self.workspace, key[0]) if key[0] else None
+        version = photo_version.load(self.workspace, key[0], tenant=self.tenant) if key[0] else None
         if version is not None and version.encoder != self.encoder.name:
             version = None
         tower = version.tower if version is not None else None

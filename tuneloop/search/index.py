@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
 Indices = NDArray[np.intp]
+KEPT = 12  # matrices in a folder: four teams with the map that searches, the one before and what photos differ by
 AT_ONCE = 4096  # rows of one block while near-duplicates are looked for
 
 
@@ -76,7 +77,7 @@ def stored(folder: Path, name: str, shape: tuple[int, int], make: Callable[[], M
         handle.flush()
         os.fsync(handle.fileno())
     part.replace(path)
-    for old in sorted(folder.glob("*.npy"), key=lambda p: p.stat().st_mtime)[:-4]:
+    for old in sorted(folder.glob("*.npy"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
         old.unlink(missing_ok=True)  # who has it mapped keeps it until he lets go
     found = _mapped(path, shape)
     return found if found is not None else np.asarray(make(), dtype=np.float32)
