@@ -62,6 +62,14 @@ def test_a_bomb_is_ended(bomb: str, sandbox: Sandbox) -> None:
     assert sandbox.run("SELECT max(n) FROM t", ("t",), seconds=5, most=1).rows == [(ROWS - 1,)]
 
 
+def test_threads_take_nothing_of_a_querys_memory(sandbox: Sandbox) -> None:
+    """Of 512 MB of addresses: nine threads once reserved 64 MB each, some of them after the limit was set."""
+    child = sandbox._living()
+    status = Path(f"/proc/{child.pid}/status").read_text(encoding="utf-8")
+    size = int(next(line for line in status.splitlines() if line.startswith("VmSize:")).split()[1])
+    assert size < 400 << 10  # 185 MB; 760 with an arena for each thread
+
+
 def test_children_stay_small(database: Path) -> None:
     """Measured in a process of its own, whose only children are the sandbox's: the largest of all that ended."""
     code = (
@@ -138,7 +146,7 @@ def test_the_child_can_open_nothing_more(database: Path, tmp_path: Path) -> None
     taken = {int(p.name) for p in (process / "fd").iterdir()}
     assert set(range(int(limit.split()[3]))) <= taken
     names = {entry.split(b"=")[0] for entry in (process / "environ").read_bytes().split(b"\x00") if entry}
-    assert names <= {b"PYTHONPATH", b"LC_CTYPE"}
+    assert names <= {b"PYTHONPATH", b"LC_CTYPE", b"MALLOC_ARENA_MAX"}
     opened.close()
 
 
