@@ -15,7 +15,7 @@ from tuneloop.ask.table import Table, open_table
 from tuneloop.cli.show import Door
 from tuneloop.progress import Progress as Watch
 from tuneloop.progress import silent
-from tuneloop.texts import _, n_
+from tuneloop.texts import _, n_, visible
 
 GB = 10**9
 
@@ -30,7 +30,7 @@ def opened(door: Door, path: Path, *, cache: Path | None, **asked: Any) -> Table
         raise click.exceptions.Exit(130) from None
     if cache is None and table.database.parent != path.absolute().parent / ".tuneloop":
         said = _("Nothing can be written beside {name}: the loaded table is kept in {folder}.")
-        click.echo(said.format(name=path.name, folder=table.database.parent), err=True)
+        click.echo(visible(said.format(name=path.name, folder=table.database.parent)), err=True)
     return table
 
 
