@@ -14,6 +14,7 @@ from fastapi import APIRouter, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from tuneloop import __version__, versions
 from tuneloop.access.caller import Caller
@@ -82,6 +83,7 @@ def create(workspace: Workspace, serving: Serving | None, *, host: str = "127.0.
     app.add_exception_handler(Failure, _on_failure)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientDisconnect, _on_nobody)
     app.add_exception_handler(Exception, _on_bug)
     app.openapi = lambda: bridge.documented(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     guard.declared(app)
@@ -182,7 +184,8 @@ def page(request: Request) -> HTMLResponse:
 
 @router.get("/ask", include_in_schema=False, dependencies=[needs("public")])
 def ask_page(request: Request) -> HTMLResponse:
-    return pages.ask(locked=_desk(request).doorkeeper.locked)
+    desk = _desk(request)
+    return pages.ask(locked=desk.doorkeeper.locked, largest=desk.workspace.settings.integer("tables.bytes"))
 
 
 @router.get("/photos", include_in_schema=False, dependencies=[needs("public")])
@@ -237,6 +240,11 @@ async def _on_http_error(request: Request, problem: Exception) -> Response:
     answer = Failure(problem.status_code, "http_error", str(problem.detail)).response
     answer.headers.update(problem.headers or {})
     return answer
+
+
+async def _on_nobody(_request: Request, _problem: Exception) -> Response:
+    """The client left in the middle of its body: nobody reads this, and it is no bug of ours."""
+    return Response(status_code=499)
 
 
 async def _on_bug(_request: Request, _problem: Exception) -> Response:
