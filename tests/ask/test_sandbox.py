@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -68,6 +69,24 @@ def test_threads_take_nothing_of_a_querys_memory(sandbox: Sandbox) -> None:
     status = Path(f"/proc/{child.pid}/status").read_text(encoding="utf-8")
     size = int(next(line for line in status.splitlines() if line.startswith("VmSize:")).split()[1])
     assert size < 400 << 10  # 185 MB; 760 with an arena for each thread
+
+
+def test_an_interrupted_query_answers_no_later_one(sandbox: Sandbox) -> None:
+    """Ctrl-C while the child computes: its answer must not be taken for that to the next question."""
+
+    def interrupt(*_signal: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    sandbox.run("SELECT 1", ("t",), seconds=30, most=1)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sandbox.run("SELECT count(*) FROM t a, t b WHERE a.n * b.n % 7 = 3", ("t",), seconds=60, most=1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert sandbox.run("SELECT 42", ("t",), seconds=30, most=1).rows == [(42,)]
 
 
 def test_children_stay_small(database: Path) -> None:

@@ -70,7 +70,11 @@ class Sandbox:
         order = {"sql": sql, "tables": sorted(tables), "seconds": seconds, "most": most, "check": check}
         with self._turn:
             child = self._living()
-            answer = _exchange(child, {**order, "language": texts.language()}, seconds)
+            try:
+                answer = _exchange(child, {**order, "language": texts.language()}, seconds)
+            except BaseException:  # Ctrl-C: its answer would be taken for that to the next question
+                self._end()
+                raise
             if answer is None:
                 late = child.poll() is None
                 self._end()

@@ -17,7 +17,7 @@ from tuneloop.progress import Progress as Watch
 from tuneloop.progress import silent
 from tuneloop.texts import _, n_, visible
 
-GB = 10**9
+GB, MB = 10**9, 10**6
 
 
 def opened(door: Door, path: Path, *, cache: Path | None, **asked: Any) -> Table:
@@ -69,7 +69,8 @@ def _watch(shown: Progress) -> Watch:
             return
         if stage not in tasks:
             tasks[stage] = shown.add_task(labels.get(stage, stage), total=total, amount="", rows="")
-        amount = f"{done / GB:.2f} / {(total or 0) / GB:.2f} GB"
+        size, unit = (GB, _("GB")) if (total or 0) >= GB else (MB, _("MB"))
+        amount = f"{done / size:.2f} / {(total or 0) / size:.2f} {unit}"
         if stage == pace.PROFILING:
             amount = _("column {n} of {all}").format(n=int(done), all=int(total or 0))
         shown.update(tasks[stage], completed=done, total=total, amount=amount)

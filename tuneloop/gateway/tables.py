@@ -24,7 +24,7 @@ from tuneloop.ask.clicks import Rows
 from tuneloop.ask.facts import askable, warnings
 from tuneloop.ask.question import LONGEST
 from tuneloop.ask.reply import Other, Reply, as_json, reply
-from tuneloop.ask.report import sentence, subject, sum_of_rows
+from tuneloop.ask.report import in_words, sentence, subject, sum_of_rows
 from tuneloop.errors import Missing, Refused
 from tuneloop.gateway.answers import answers
 from tuneloop.gateway.failures import Failure
@@ -208,7 +208,7 @@ def _profile(desk: Desk, identity: str, caller: Caller) -> dict[str, Any]:
             ],
             "repeated": counted.repeated,
             "lines": sum_of_rows(table.report),
-            "found": [f"{subject(one)}: {one.value} ({sentence(one)})" for one in table.report.found],
+            "found": [f"{subject(one)}: {in_words(one)} ({sentence(one)})" for one in table.report.found],
             "warnings": warnings(table, counted),
             "askable": askable(table.profile),
         }
