@@ -1,8 +1,8 @@
 """Questions in plain words against tables: how many are read, how many right, how many wrong but sure, and how fast.
 
 Three sets: the freelancer questions with known figures, the project's own questions with gold SQL
-(tests/ask/questions.toml), and the development part of WikiTableQuestions (Pasupat and Liang, ACL 2015). The data
-are the archives beside the checkout; a set whose archive is absent is left out.
+(tests/ask/questions.toml), and the development part of WikiTableQuestions (Pasupat and Liang, ACL 2015). Before them:
+what the guard makes of the gold queries of two other sets. The data are the archives beside the checkout.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.frame import ROOT
+from bench.gold_queries import gates
 from tuneloop.ask.dates import spans
 from tuneloop.ask.gold import Rows, same
 from tuneloop.ask.question import Reading, read
@@ -190,13 +191,15 @@ def _unpacked(archive: str, into: Path) -> Path | None:
 
 
 def run() -> None:
-    """Print the figures of the three sets, then what was read wrong in the first two."""
+    """Print the guard on gold queries, then the figures of the three sets with what was read wrong in the first two."""
     with tempfile.TemporaryDirectory() as scratch:
         csv = _unpacked("csv_dev.zip", Path(scratch) / "csv")
         wiki = _unpacked("tableqa_dev.zip", Path(scratch) / "tableqa")
         if csv is None or wiki is None:
             print("the development data are not beside this checkout")
             return
+        for name, gate in gates(wiki, Path(scratch) / "cache").items():
+            print("\n".join(gate.lines(f"guard, {name}")), flush=True)
         _print(freelancer_questions(csv), "freelancer", show=True)
         _print(own_questions(csv), "own questions", show=True)
         _print(wiki_questions(wiki / WIKI), "WikiTableQuestions dev", show=False)

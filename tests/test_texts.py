@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import string
 import subprocess
 from collections.abc import Callable
@@ -205,3 +206,12 @@ def test_a_thread_may_speak_another_language_for_a_while() -> None:
         other.start()
         other.join()
     assert heard == ["en"] and texts.language() == "en"
+
+
+def test_texts_of_others_are_shown_and_not_obeyed() -> None:
+    assert texts.visible("\x1b[2J\x9b1m\u202eab\u200f c\td\r\ne\r") == "\u241b[2J\ufffd1m\ufffdab c\td\ne\u240d"
+    assert texts.visible("12\u00a0345 Омск 👨\u200d👩 \udcff") == "12\u00a0345 Омск 👨\u200d👩 \ufffd"
+    document = json.dumps({"a": "\x1b\x9b\u202e\u2028\x7f\udcff ж"}, ensure_ascii=False)
+    written = texts.visible_json(document)
+    assert json.loads(written) == json.loads(document) and "ж" in written and "\x9b" not in written
+    written.encode()

@@ -15,13 +15,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tuneloop import errors, texts
 from tuneloop.errors import Hostile, TuneloopError
-from tuneloop.progress import Progress
+from tuneloop.progress import Progress, Stopped
 from tuneloop.texts import _
 
 Result = TypeVar("Result")
@@ -39,7 +39,7 @@ def run_limited(
 
     Arguments may be JSON values and paths, the result a JSON value (tuples come back as lists). seconds: wall-clock
     limit, then SIGKILL; memory: address space in bytes above what the child starts with. watch: gets what the
-    function says with `tell`, in a thread of its own.
+    function says with `tell`, in a thread of its own; when it raises Stopped the child ends at its next `tell`.
     Raises Hostile when a limit was hit or the child died, and whatever TuneloopError the function raised.
     """
     order = {
@@ -87,7 +87,7 @@ def _listening(watch: Progress | None, order: dict[str, Any]) -> Iterator[tuple[
     ours, theirs = os.pipe()
 
     def listen() -> None:
-        with os.fdopen(ours, encoding="utf-8") as lines:
+        with os.fdopen(ours, encoding="utf-8") as lines, suppress(Stopped):  # nobody listens: the child ends itself
             for line in lines:
                 stage, done, total = json.loads(line)
                 watch(str(stage), float(done), None if total is None else float(total))

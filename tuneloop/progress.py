@@ -11,5 +11,9 @@ class Progress(Protocol):
     def __call__(self, stage: str, done: float, total: float | None) -> None: ...
 
 
+class Stopped(Exception):
+    """Raised by a watcher of `tuneloop.child.run_limited` to end the child's work at its next step."""
+
+
 def silent(stage: str, done: float, total: float | None) -> None:
     """Watch nothing."""

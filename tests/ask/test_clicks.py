@@ -138,6 +138,13 @@ def test_torn_and_foreign_lines_are_left_out(table: Table) -> None:
     assert len(shelf.known(mark(table.profile))) == 2
 
 
+def test_a_line_separator_in_an_sql_cuts_no_line(table: Table) -> None:
+    shelf = Beside(table.database.parent)
+    given = ask(shelf, table, "How many rows?")
+    click(shelf, table, given, "wrong", reading="SELECT count(*) FROM t WHERE city <> 'a\u2028\x85b'")
+    assert {one.verdict for one in shelf.known(mark(table.profile))} == {"right", "wrong"}
+
+
 def test_many_writers_lose_nothing_and_old_lines_go(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Beside(table.database.parent)
     given = reply(table, "How many rows?")

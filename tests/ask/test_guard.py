@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from bench.gold_queries import gate, gates
 from tests.conftest import shared_data
 from tuneloop.ask.functions import ALLOWED, ROW_MAKERS
 from tuneloop.ask.guard import checked
@@ -92,18 +92,23 @@ def test_the_list_holds_nothing_that_reaches_out() -> None:
 
 
 def test_gold_queries_of_other_people_pass(tmp_path: Path) -> None:
-    """Every gold query of GeoQuery and department_store that is one SELECT passes the check."""
+    """Every gold query of GeoQuery and department_store that is one SELECT passes the check, and DuckDB runs most."""
     with zipfile.ZipFile(shared_data("tableqa_dev.zip")) as archive:
         archive.extractall(tmp_path)
-    questions = json.loads(next(tmp_path.rglob("geography.json")).read_text(encoding="utf-8"))
-    with sqlite3.connect(next(tmp_path.rglob("geography.sqlite"))) as database:
-        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    gold = [sql for one in questions for sql in one["sql"][:1]]
-    assert len(gold) > 150
-    for sql in gold:
-        assert checked(sql.replace('"', "'"), tables)
-    lines = next(tmp_path.rglob("gold.sql")).read_text(encoding="utf-8").splitlines()
-    with sqlite3.connect(next(tmp_path.rglob("department_store.sqlite"))) as database:
-        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    for line in lines:
-        assert checked(line.rpartition("\t")[0].replace('"', "'"), tables)
+    for name, found in gates(tmp_path, tmp_path / "cache").items():
+        counts = found.counts
+        assert counts["single"] >= 40 and counts["let"] == counts["single"] and not found.refused, (name, found.refused)
+        assert counts["kept out"] == counts["others"], name
+        assert counts["run"] >= 0.85 * counts["let"], (name, found.not_run)
+
+
+def test_a_gate_tells_what_it_refuses(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "a.sqlite") as database:
+        database.executescript("CREATE TABLE s (x INTEGER, y TEXT); INSERT INTO s VALUES (1, 'a'), (2, 'b')")
+    queries = ["SELECT x FROM s;", "SELECT 1; SELECT 2", "DELETE FROM s", "SELECT x, max(y) FROM s", "SELECT * FROM z"]
+    found = gate(tmp_path / "a.sqlite", queries, tmp_path / "cache")
+    counts = found.counts
+    assert (counts["all"], counts["single"], counts["let"], counts["run"]) == (5, 3, 2, 1)
+    assert (counts["others"], counts["kept out"]) == (2, 2)
+    assert "2 statements" in found.others[0] and "DELETE" in found.others[1] and "'z'" in found.refused[0]
+    assert "GROUP BY" in found.not_run[0] and "5 gold queries, 3 single SELECTs" in next(found.lines("own"))

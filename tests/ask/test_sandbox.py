@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -60,6 +61,32 @@ def test_a_bomb_is_ended(bomb: str, sandbox: Sandbox) -> None:
         sandbox.run(bomb, ("t",), seconds=1, most=10)
     assert time.monotonic() - started < 1 + 5  # the kill itself takes milliseconds
     assert sandbox.run("SELECT max(n) FROM t", ("t",), seconds=5, most=1).rows == [(ROWS - 1,)]
+
+
+def test_threads_take_nothing_of_a_querys_memory(sandbox: Sandbox) -> None:
+    """Of 512 MB of addresses: nine threads once reserved 64 MB each, some of them after the limit was set."""
+    child = sandbox._living()
+    status = Path(f"/proc/{child.pid}/status").read_text(encoding="utf-8")
+    size = int(next(line for line in status.splitlines() if line.startswith("VmSize:")).split()[1])
+    assert size < 400 << 10  # 185 MB; 760 with an arena for each thread
+
+
+def test_an_interrupted_query_answers_no_later_one(sandbox: Sandbox) -> None:
+    """Ctrl-C while the child computes: its answer must not be taken for that to the next question."""
+
+    def interrupt(*_signal: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    sandbox.run("SELECT 1", ("t",), seconds=30, most=1)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sandbox.run("SELECT count(*) FROM t a, t b WHERE a.n * b.n % 7 = 3", ("t",), seconds=60, most=1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert sandbox.run("SELECT 42", ("t",), seconds=30, most=1).rows == [(42,)]
 
 
 def test_children_stay_small(database: Path) -> None:
@@ -138,7 +165,7 @@ def test_the_child_can_open_nothing_more(database: Path, tmp_path: Path) -> None
     taken = {int(p.name) for p in (process / "fd").iterdir()}
     assert set(range(int(limit.split()[3]))) <= taken
     names = {entry.split(b"=")[0] for entry in (process / "environ").read_bytes().split(b"\x00") if entry}
-    assert names <= {b"PYTHONPATH", b"LC_CTYPE"}
+    assert names <= {b"PYTHONPATH", b"LC_CTYPE", b"MALLOC_ARENA_MAX"}
     opened.close()
 
 

@@ -174,6 +174,37 @@ def test_what_is_no_table_is_one_clear_sentence(name: str, raw: bytes, tmp_path:
     assert not list(tmp_path.glob(".tuneloop/*.duckdb"))
 
 
+def test_line_ends_inside_cells_are_no_ends_of_rows(tmp_path: Path) -> None:
+    """Excel writes cp1251 with CRLF, also inside cells; web pages leave U+2028; paths end with a backslash."""
+    path = tmp_path / "a.csv"
+    path.write_bytes('имя,цена\r\n"Анна\r\nПетровна",1\r\n"Олег",2\r\n'.encode("cp1251"))
+    assert rows(open_table(path)) == [("Анна\r\nПетровна", 1), ("Олег", 2)]
+    for blank in ("\u2028", "\x85", "\x0c", "\x1d"):
+        path.write_text(f"note{blank}x,price\na{blank}b,1\nc,2\nd,3\n", encoding="utf-8")
+        table = open_table(path)
+        assert table.report.loaded == 3 and table.report.above == 0, sum_of_rows(table.report)
+        assert rows(table)[0] == (f"a{blank}b", 1)
+    lines = "".join(f'"C:\\data; x\\{n}\\",me,{n}\n' for n in range(8))
+    path.write_text("path,owner,size\n" + lines, encoding="utf-8")
+    assert rows(open_table(path))[1] == ("C:\\data; x\\1\\", "me", 1)
+    path.write_text('a,b\n"he said \\"hi, you\\"",1\n"5\\"",2\n"x",3\n', encoding="utf-8")
+    assert rows(open_table(path)) == [('he said "hi, you"', 1), ('5"', 2), ("x", 3)]
+
+
+def test_a_name_may_begin_like_json(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("{price},city\n1,Омск\n2,Тверь\n", encoding="utf-8")
+    assert rows(open_table(tmp_path / "a.csv")) == [(1, "Омск"), (2, "Тверь")]
+    (tmp_path / "b.csv").write_text('{"price": 1}\n{"price": 2}\n', encoding="utf-8")
+    assert rows(open_table(tmp_path / "b.csv")) == [(1,), (2,)]
+
+
+def test_a_name_that_is_no_text_is_said(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/b\xff.csv"))
+    path.write_text(CSV, encoding="utf-8")
+    with pytest.raises(BadInput, match="UTF-8"):
+        open_table(path)
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(Missing):
         open_table(tmp_path / "none.csv")

@@ -239,3 +239,6 @@ def test_markdown_is_a_table_that_nothing_breaks() -> None:
     assert "a\\|b" in lines[3] and "bad \\| worse" in lines[3]
     assert len({line.replace("\\|", "").count("|") for line in lines[:4]}) == 1 and "13 of 16" in told
     assert json.loads(json.dumps(trials.as_json(done)))["said"] == "good"
+    hostile = replace(row, model="<img src=x> [x](javascript:y) `z` \x1b[2J\n| a |", error="\u202e")
+    (line,) = trials.markdown([hostile], None).splitlines()[2:]
+    assert line.startswith("| &lt;img src=x> \\[x\\](javascript:y) \\`z\\` \u241b\\[2J \\| a \\| | far |"), line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -22,8 +23,8 @@ from tuneloop import machine
 from tuneloop.ask import gold, trials
 from tuneloop.ask.table import open_table
 from tuneloop.cli.ask_menu import completed, completions, menu
-from tuneloop.cli.ask_talk import talk
-from tuneloop.cli.show import Door
+from tuneloop.cli.ask_talk import show_profile, talk
+from tuneloop.cli.show import Door, Harmless
 from tuneloop.workspace import open_workspace
 
 Command = Callable[..., CompletedProcess[str]]
@@ -132,6 +133,35 @@ def test_menu_repeats_the_choice_and_goes_back(
     assert (source.parent / "report.html").stat().st_size > 1000
 
 
+def test_wrong_keys_lose_nothing(
+    source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number that only begins like one, a question typed at the click, a report over the table itself."""
+    monkeypatch.chdir(source.parent)
+    typed = ["000001999", "²", "-1", "3", "average price by city", "how many rows", "к", "", "5", "shop.csv"]
+    typed += ["5", "none/r.html", "0"]
+    shown = run_menu(source, typed, capsys)
+    assert shown.count("Type a number from 0 to 6.") == 3 and shown.count("r: right, w: wrong") == 2
+    assert "kept as right" in shown and "no name of an HTML page" in shown and "there is no folder" in shown
+    assert source.read_text(encoding="utf-8") == CSV and not list(source.parent.glob("*.html"))
+
+
+@pytest.mark.parametrize("width", [30, 40, 60])
+def test_a_narrow_terminal_breaks_no_words(source: Path, width: int) -> None:
+    table = open_table(source)
+    out = io.StringIO()
+    door = Door(None, False, console=Harmless(file=out, width=width, color_system=None, force_terminal=True))
+    show_profile(door, table)
+    assert "different: 3" in out.getvalue() and "  at least: 80" in out.getvalue()
+    typed = iter(["2", "0", "0"])
+    menu(talk(door, table, 5.0, 50), lambda _prompt: next(typed))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    at = next(n for n, line in enumerate(lines) if "   4  Which" in line)
+    assert width == 60 or lines[at + 1].startswith(" " * 6), lines[at : at + 2]
+    table.close()
+
+
 def test_the_menu_tells_which_model_to_ask(
     source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +241,47 @@ def test_the_menu_on_a_real_terminal(source: Path) -> None:
         os.close(ours)
 
 
+def test_ctrl_c_goes_back_and_then_ends(source: Path) -> None:
+    """In a question it stops the question, at the menu the menu; neither says that it would go on."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "tuneloop", "ask", source.name]
+    child = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=source.parent, env={**os.environ, "TERM": "xterm"},
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    seen = ""
+
+    def until(text: str) -> None:
+        nonlocal seen
+        deadline = time.monotonic() + 60
+        while text not in seen:
+            assert time.monotonic() < deadline and child.poll() is None, seen
+            if select.select([ours], [], [], 0.2)[0]:
+                seen += os.read(ours, 65536).decode("utf-8", "replace")
+        seen = seen.partition(text)[2]
+
+    try:
+        until("Number: ")
+        os.write(ours, b"3\n")
+        until("? ")
+        os.killpg(child.pid, signal.SIGINT)
+        until("Stopped.")
+        until("Number: ")
+        os.killpg(child.pid, signal.SIGINT)
+        assert child.wait(20) == 130
+        while select.select([ours], [], [], 0.2)[0]:
+            try:
+                seen += os.read(ours, 65536).decode("utf-8", "replace")
+            except OSError:
+                break
+        assert "The same command" not in seen
+    finally:
+        child.kill()
+        child.wait()
+        os.close(ours)
+
+
 def test_loading_is_shown_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     """On a terminal: a bar with bytes, rows and the time left; the same command afterwards loads it."""
     path = tmp_path / "large.csv"
@@ -229,7 +300,7 @@ def test_loading_is_shown_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
             assert time.monotonic() < deadline and child.poll() is None, seen
             if select.select([ours], [], [], 0.2)[0]:
                 seen += os.read(ours, 65536).decode("utf-8", "replace")
-        assert " GB" in seen and "0:00:" in seen
+        assert " MB" in seen and "0:00:" in seen
         os.killpg(child.pid, signal.SIGINT)  # what a terminal does
         while "nothing half-made is left" not in seen:
             assert time.monotonic() < deadline, seen

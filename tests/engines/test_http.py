@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.engines.raw import STREAM_HEAD, chunk, raw_server, read_request, reset, whole
 from tuneloop.engines.engine import Limits, Reply
-from tuneloop.engines.http import Http
+from tuneloop.engines.http import Http, in_words
 from tuneloop.errors import BadInput, EngineDown, EngineTimeout
 
 FAST = Limits(first=5, gap=5, total=5)
@@ -202,8 +203,14 @@ def test_an_error_to_a_stream_request_comes_whole() -> None:
 
 
 def test_nobody_there_is_said() -> None:
-    with pytest.raises(EngineDown, match="cannot be reached"):
-        asyncio.run(ask("http://127.0.0.1:1/v1"))
+    for url in ("http://127.0.0.1:1/v1", "http://localhost:1"):  # two addresses: "Multiple exceptions"
+        with pytest.raises(EngineDown, match=r"cannot be reached: nothing listens there$"):
+            asyncio.run(ask(url))
+    both = OSError("Multiple exceptions: [Errno 111] Connect call failed ('::1', 1), [Errno 111] Connect call failed")
+    assert (
+        in_words(both) == "nothing listens there" and in_words(OSError(113, "No route to host")) == "No route to host"
+    )
+    assert in_words(socket.gaierror(-2, "Name or service not known")) == "nobody knows this name"
 
 
 @pytest.mark.parametrize("url", ["ftp://x/v1", "localhost:80", "http://", ""])

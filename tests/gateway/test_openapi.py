@@ -77,6 +77,7 @@ ROUTES = tuple(
         "/collections/{name}/search": "POST",
         "/collections/{name}/generate": "POST",
         "/tables": "GET POST",
+        "/tables/loads/{load}": "GET",
         "/tables/{table}": "GET DELETE",
         "/tables/{table}/ask": "POST",
         "/tables/{table}/clicks": "POST",

@@ -113,6 +113,7 @@ ROUTES: dict[str, tuple[str, Any]] = {
     "POST /collections/{collection}/generate": ("user", {"query": "сокровенное", "model": "t"}),
     "GET /tables": ("reader", None),
     "POST /tables": ("user", {"not": "a file"}),
+    "GET /tables/loads/{load}": ("reader", None),
     "GET /tables/{table}": ("reader", None),
     "POST /tables/{table}/ask": ("user", {"question": "сколько строк"}),
     "POST /tables/{table}/clicks": ("user", {"answer": "{answer}", "verdict": "right"}),
@@ -244,6 +245,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         documents.create(live.workspace, "red-collection", tenant="red")
         documents.add(live.workspace, "red-collection", [Document("d", "сокровенное место")], tenant="red")
         reds["collection"] = "red-collection"
+        live.server.desk.tables.loads["red", "red-load"] = uploads.Load("reading", 0.5, 10)
+        reds["load"] = "red-load"
         reds |= red_table(live.workspace) | red_catalogue(live.workspace, tmp_path_factory.mktemp("photos"))
         scene = Scene(live, secrets, reds)
         body = ASK | {"messages": [{"role": "user", "content": "сокровенное"}], "user": "red-user"}
@@ -310,6 +313,7 @@ def test_another_teams_administrator_sees_and_changes_nothing(scene: Scene, rout
         "{picture}",
         "{proposal}",
         "{version}",
+        "{load}",
     ):
         if own in route:
             assert reply.status_code == (403 if ROUTES[route][0] == "owner" else 404)

@@ -16,9 +16,9 @@ from sqlalchemy import func, select
 
 from tests.ask.test_clicks import DEAR, SQL
 from tests.ask.test_reply import CSV
-from tests.gateway.live import Live, configured, running
+from tests.gateway.live import Live, configured, running, until
 from tuneloop.access import keys
-from tuneloop.ask.uploads import Opened, safe_name
+from tuneloop.ask.uploads import Load, Opened, safe_name
 from tuneloop.db.question_tables import table_answers, table_files
 from tuneloop.workspace import open_workspace, write_atomically
 
@@ -146,6 +146,70 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(live: Live) -> None:
     while folders(live):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def large(rows: int) -> bytes:
+    """A file that only the exact reader takes: half a second for 20,000 rows."""
+    return "имя;цена\n".encode("cp1251") + b"".join(f"место {n};{n % 97}\n".encode("cp1251") for n in range(rows))
+
+
+def test_how_far_an_upload_is_can_be_asked(tmp_path: Path) -> None:
+    workspace = configured(tmp_path / "work", grace=0.5)
+    with running(open_workspace(workspace.path), None) as live:
+        got: list[httpx.Response] = []
+        path = f"{live.url}/tables?name=a.csv&load=mine"
+        sending = threading.Thread(
+            target=lambda: got.append(
+                httpx.post(path, content=large(200_000), headers=FORM, timeout=60, trust_env=False)
+            )
+        )
+        sending.start()
+        seen = []
+        while sending.is_alive():
+            asked = live.get("/tables/loads/mine")
+            if asked.status_code == 200:
+                seen.append(asked.json())
+            time.sleep(0.05)
+        sending.join()
+        assert got[0].status_code == 200, got[0].text
+        assert {"reading", "storing"} <= {one["stage"] for one in seen}
+        assert any(0 < (one["rows"] or 0) < 200_000 for one in seen), seen
+        shares = [one["share"] for one in seen if one["share"] is not None]
+        assert shares and all(0 <= share <= 1 for share in shares)
+        assert live.get("/tables/loads/mine").status_code == 404 and not live.server.desk.tables.loads
+    live.workspace.db.close()
+    workspace.db.close()
+
+
+def test_a_client_that_leaves_while_it_is_loaded_leaves_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    workspace = configured(tmp_path / "work", grace=0.5)
+    with running(open_workspace(workspace.path), None) as live:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(
+                f"{live.url}/tables?name=a.csv&load=left", content=large(800_000), headers=FORM,
+                timeout=httpx.Timeout(60, read=1.0), trust_env=False,
+            )  # fmt: skip
+        assert live.server.desk.tables.loads, "else it was loaded before we left"
+        until(lambda: not live.server.desk.tables.loads and not folders(live), 15)
+        assert live.get("/tables").json()["data"] == []
+        assert upload(live).status_code == 200
+    assert "Traceback" not in capfd.readouterr().err, "a client that leaves is no bug"
+    live.workspace.db.close()
+    workspace.db.close()
+
+
+def test_one_name_is_one_upload_and_a_team_sees_its_own(live: Live) -> None:
+    assert live.get("/tables/loads/none").status_code == 404
+    loads = live.server.desk.tables.loads
+    loads["", "taken"] = Load("reading", 0.5, 10)
+    loads["blue", "theirs"] = Load("reading")
+    assert live.get("/tables/loads/taken").json() == {"stage": "reading", "share": 0.5, "rows": 10}
+    assert live.get("/tables/loads/theirs").status_code == 404
+    path = f"{live.url}/tables?name=a.csv&load=taken"
+    assert httpx.post(path, content=CSV.encode(), headers=FORM, trust_env=False).status_code == 409
+    assert folders(live) == []
 
 
 def test_a_team_keeps_as_many_as_it_may(live: Live) -> None:

@@ -222,7 +222,7 @@ def number(value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
     if not isinstance(value, int | float | Decimal):
-        return " ".join(str(value).split())
+        return texts.visible(" ".join(str(value).split()))
     figure = float(value)
     if 1000 <= figure <= 2199 and figure == int(figure) and not isinstance(value, float):
         return str(int(figure))  # most likely a year

@@ -36,6 +36,9 @@ LONGEST = 64_000  # characters of a model's answer that are looked at
 
 _THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _FENCE = re.compile(r"```(?:sql)?\s*(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+# What reads nothing of the table answers nothing about it: "SELECT 42", as a text in a header may order.
+_FROM_TABLE = re.compile(r'\bFROM\s+(?:main\.)?"?t"?(?!\w)', re.IGNORECASE)
+_ORDER = re.compile(r"(?:^|[:.])[ \t]*(?:COPY|CREATE|EXPLAIN|EXPORT|INSERT|MERGE|PREPARE)\b[^;]*\Z", re.MULTILINE)
 _SELECT = re.compile(r"\b(?:SELECT|WITH)\b.*", re.DOTALL | re.IGNORECASE)
 
 _RULES = """You turn questions into one short SQL query for DuckDB over the table t. Its columns:
@@ -72,11 +75,14 @@ def prompt(profile: Profile) -> str:
 
 
 def select_of(text: str) -> str:
-    """The SELECT in a model's answer, "" where there is none (it said NO, or talked)."""
+    """The SELECT in a model's answer, "" where there is none (it said NO, talked, or gave an order that has one)."""
     text = _THOUGHTS.sub("", text[:LONGEST])
     fenced = _FENCE.search(text)
-    found = _SELECT.search(fenced[1] if fenced else text)
-    return found[0].partition(";")[0].strip() if found else ""
+    said = fenced[1] if fenced else text
+    found = _SELECT.search(said)
+    if not found or _ORDER.search(said[: found.start()]):
+        return ""
+    return found[0].partition(";")[0].strip()
 
 
 def _column(column: Column) -> str:
@@ -103,7 +109,7 @@ async def _sample(judge: Judge, question: str, table: Table, temperature: float,
     for _turn in range(2):
         said = await _asked(judge, talk, temperature)
         sql = select_of(said)
-        if not sql:
+        if not _FROM_TABLE.search(sql):
             return "", ""
         try:
             result = await asyncio.to_thread(table.run, sql, seconds=seconds, most=COMPARED)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Literal
 from tuneloop.ask.answer import Rows, number
 from tuneloop.ask.query import Query
 from tuneloop.errors import BadInput
-from tuneloop.texts import _
+from tuneloop.texts import _, visible
 from tuneloop.workspace import write_atomically
 
 MOST_BARS = 40  # more are a table
@@ -93,7 +94,11 @@ def write_png(drawn: Chart, path: Path, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, axis="x" if drawn.kind == "bars" else "y")
     picture = io.BytesIO()
-    figure.savefig(picture, format="png")
+    with warnings.catch_warnings():
+        # Letters that matplotlib's font has not (Chinese, emoji) are drawn as boxes, wide ones leave little room: the
+        # picture tells that itself.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from font|constrained_layout not applied")
+        figure.savefig(picture, format="png")
     write_atomically(path, picture.getvalue())
 
 
@@ -149,4 +154,4 @@ def _cut(label: str, most: int = LONGEST_LABEL) -> str:
 
 def _plain(label: str, most: int = LONGEST_LABEL) -> str:
     """A label for matplotlib, to which "$" begins a formula."""
-    return _cut(" ".join(label.split()), most).replace("$", r"\$")
+    return _cut(visible(" ".join(label.split())), most).replace("$", r"\$")

@@ -45,7 +45,7 @@ class Dialect:
 
 def dialect(text: str, *, separator: str = "", quote: str | None = None) -> Dialect:
     """The best reading of the head of a file. `separator` and `quote` ("" for none) narrow the choice."""
-    lines = text.splitlines(keepends=True)[:LINES]
+    lines = lines_of(text)[:LINES]
     if lines and (hint := re.match(r"sep=(.)\r?\n", lines[0])):  # a line that Excel writes and reads
         separator, lines = separator or hint[1], lines[1:]
     head = "".join(lines)
@@ -59,6 +59,11 @@ def dialect(text: str, *, separator: str = "", quote: str | None = None) -> Dial
     best = found[0]
     other = next((one for one in found if one.separator != best.separator), None)
     return replace(best, second=other.separator, second_fit=other.fit) if other else best
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines with their ends, as files have them: str.splitlines ends them at U+2028, U+0085 and form feeds, too."""
+    return list(io.StringIO(text, newline=""))
 
 
 def unwrapped(line: str) -> str | None:
@@ -84,9 +89,15 @@ def _readings(head: str, separator: str, quote: str | None) -> list[Dialect]:
         quotes.append(("", False))
     if quote is not None:
         quotes = [q for q in quotes if q[0] == quote] or [(quote, False)]
-    tried = [Dialect(s, q, b) for s in separators for q, b in quotes]
+    tried = [Dialect(s, q, b) for s in separators for q, b in quotes if not (b and _swallows(head, Dialect(s, q, b)))]
     scored = [replace(one, fit=round(consistency(head, one), 4)) for one in tried]
     return sorted(scored, key=lambda one: (-one.fit, one.separator in RARE_SEPARATORS))
+
+
+def _swallows(head: str, how: Dialect) -> bool:
+    """Whether backslashes before quotes are plain ones, as in "C:\\data\\",5: read as escapes they join whole rows."""
+    plain, escaped = parsed(head, replace(how, backslash=False)), parsed(head, how)
+    return len(escaped) < len(plain) and len({len(row) for row in plain if row}) == 1
 
 
 def consistency(head: str, how: Dialect) -> float:

@@ -11,12 +11,13 @@ from string import Template
 
 from tuneloop.ask.columns import Column
 from tuneloop.ask.facts import Facts, askable, facts, looks_like_id, warnings
-from tuneloop.ask.report import sentence, subject, sum_of_rows
+from tuneloop.ask.report import in_words, sentence, subject, sum_of_rows
 from tuneloop.ask.table import Table
 from tuneloop.collect import plots
 from tuneloop.collect.plots import area, bars, columns, esc, heat, number, percent
-from tuneloop.errors import TuneloopError
+from tuneloop.errors import BadInput, TuneloopError
 from tuneloop.texts import _, language
+from tuneloop.workspace import write_atomically
 
 TEMPLATE = Path(plots.__file__).parent / "report.html"  # the dataset report's page
 BINS = 16
@@ -52,8 +53,14 @@ def render(table: Table) -> str:
 
 
 def write(table: Table, path: Path) -> None:
-    """Write the page to a file."""
-    path.write_text(render(table), encoding="utf-8")
+    """Write the page to a file. Raises BadInput for a name that is not one of a page: it might be the table's own."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise BadInput(
+            _("'{name}' is no name of an HTML page").format(name=path.name), fix=_("Name it like report.html.")
+        )
+    if not path.absolute().parent.is_dir():
+        raise BadInput(_("there is no folder {folder}").format(folder=path.absolute().parent), fix=_("Make it first."))
+    write_atomically(path, render(table))
 
 
 def _header(table: Table, found: Facts) -> str:
@@ -76,7 +83,7 @@ def _header(table: Table, found: Facts) -> str:
 
 def _rows(table: Table) -> str:
     facts_ = "".join(
-        f"<div><dt>{esc(subject(f))}</dt><dd>{esc(f.value)}</dd><dt>{esc(sentence(f))}</dt></div>"
+        f"<div><dt>{esc(subject(f))}</dt><dd>{esc(in_words(f))}</dd><dt>{esc(sentence(f))}</dt></div>"
         for f in table.report.found
     )
     return f'<p class="sum">{esc(sum_of_rows(table.report))}</p><dl class="facts">{facts_}</dl>'

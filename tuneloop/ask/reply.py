@@ -140,7 +140,7 @@ def plain(result: Result) -> str:
     if len(rows) == 1 and len(rows[0]) == 1 and "(" in result.columns[0]:  # an expression without a name
         return _("The answer is {value}.").format(value=number(rows[0][0]))
     if len(rows) == 1:
-        return "; ".join(f"{n}: {number(c)}" for n, c in zip(result.columns, rows[0], strict=True)) + "."
+        return "; ".join(f"{number(n)}: {number(c)}" for n, c in zip(result.columns, rows[0], strict=True)) + "."
     shown = "; ".join(" ".join(number(cell) for cell in row[:6]) for row in rows[:SHOWN])
     if result.truncated:
         return _("{rows} and many more.").format(rows=shown)

@@ -110,6 +110,18 @@ def subject(finding: Finding) -> str:
     }[finding.what]
 
 
+def in_words(finding: Finding) -> str:
+    """What it was found to be; names of orders and marks in words."""
+    words = {
+        "day first": _("day first"),
+        "month first": _("month first"),
+        "year first": _("year first"),
+        "tab": _("tab"),
+        "blank": _("a blank"),
+    }
+    return words.get(finding.value, finding.value) if finding.what in ("dates", "separator") else finding.value
+
+
 def sentence(finding: Finding) -> str:
     """The evidence, in words."""
     texts = {

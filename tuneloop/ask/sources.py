@@ -63,7 +63,9 @@ def form(path: Path) -> str:
             )
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:1] == b"{" or (text[:1] == b"[" and text[1:].lstrip()[:1] == b"{"):
-        return "json"
+        # In JSON a name in quotes follows; a header like "{price},city" is one of a text file that is called so.
+        named = text[:1] == b"{" and text[1:].lstrip()[:1] not in (b'"', b"}", b"")
+        return "text" if named and path.suffix.lower() in (".csv", ".tsv", ".tab") else "json"
     return "text"
 
 

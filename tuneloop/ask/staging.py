@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneloop.ask.columns import literal
-from tuneloop.ask.dialect import Dialect, dialect
+from tuneloop.ask.dialect import Dialect, dialect, lines_of
 from tuneloop.ask.headers import Header, cleaned, header
 from tuneloop.ask.pace import ROWS
 from tuneloop.ask.reading import LONGEST_ROW, Count, open_lines, records, rows
@@ -64,7 +64,7 @@ def understood(path: Path, asked: dict[str, Any]) -> Text:
     text = parts[0].decode(code.name, "replace").removeprefix("\ufeff")
     if len(parts[0]) < path.stat().st_size:
         text = text[: text.rfind("\n") + 1] or text
-    lines = text.splitlines(keepends=True)
+    lines = lines_of(text)
     above = _preamble(lines)
     body = "".join(lines[above:])
     _refuse_markup(body)
@@ -136,7 +136,8 @@ def clean_copy(found: Iterable[Sequence[str]], width: int, scratch: Path) -> str
             done += len(batch)
             tell(ROWS, done, None)
             file.write("".join(['"' + '","'.join([c.replace('"', '""') for c in row]) + '"\n' for row in batch]))
-    return _read_csv(scratch, width, Dialect(), 0)
+    # The first cell may hold "\r\n", which DuckDB would take for the end of every row.
+    return _read_csv(scratch, width, Dialect(), 0, "\\n")
 
 
 def tabular(
@@ -193,14 +194,15 @@ def _batches(found: Iterable[Sequence[str]], size: int) -> Iterator[list[Sequenc
         yield batch
 
 
-def _read_csv(path: Path, width: int, how: Dialect, skip: int) -> str:
+def _read_csv(path: Path, width: int, how: Dialect, skip: int, line_end: str = "") -> str:
     """DuckDB's reader with nothing left for it to guess: it drops rows silently when it guesses wrong."""
+    ends = f", new_line = {literal(line_end)}" if line_end else ""
     columns = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
     quote, mark = literal(how.quote), literal(how.separator)
     return (
         f"read_csv({literal(str(path))}, auto_detect = false, header = false, skip = {skip}, delim = {mark},"
         f" quote = {quote}, escape = {quote}, columns = {{{columns}}}, nullstr = '', max_line_size = {MOST_BYTES},"
-        f" buffer_size = {4 * MOST_BYTES}, strict_mode = true, null_padding = false, ignore_errors = false)"
+        f" buffer_size = {4 * MOST_BYTES}, strict_mode = true, null_padding = false, ignore_errors = false{ends})"
     )
 
 

@@ -129,6 +129,12 @@ def _look(path: Path) -> None:
         raise Missing(_("there is no file {path}").format(path=str(path)[:300]), fix=_("Check the name."))
     if not plain:  # a pipe is read once, and gives nothing until somebody writes
         raise BadInput(_("{name} is no plain file").format(name=path.name), fix=_("Save what it gives as a file."))
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise BadInput(
+            _("the name of {name} is not valid UTF-8").format(name=path.name), fix=_("Rename the file.")
+        ) from None
     if path.is_file() and path.stat().st_size == 0:
         raise BadInput(_("{name} is empty").format(name=path.name), fix=_("Choose a file with rows in it."))
     if importlib.util.find_spec("duckdb") is None:

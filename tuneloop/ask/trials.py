@@ -7,12 +7,13 @@ A row is finished when it was measured or stopped at a limit; one that failed is
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tuneloop.ask import gold
-from tuneloop.texts import _
+from tuneloop.texts import _, visible
 from tuneloop.workspace import Workspace, write_json
 
 FILE = "trials.json"
@@ -21,6 +22,7 @@ BUSY = (
 )
 GOOD = 0.8  # of the questions: from here a model is worth asking
 FIGURES = ("model", "engine", "size", "load", "speed", "memory", "right", "wrong", "seconds", "verdict")  # of `cells`
+_MARKUP = re.compile(r"[\\`*\[\]|]")
 QUICK = 20.0  # seconds for a question that people still wait for
 
 State = Literal["done", "time", "memory", "machine", "large", "failed"]
@@ -150,10 +152,15 @@ def markdown(rows: Iterable[Row], reader: int | None) -> str:
     ordered = ranked(rows)
     heads = [head.replace("\n", " ") for head in columns()]
     lines = ["| " + " | ".join(heads) + " |", "| --- | --- |" + " ---: |" * (len(heads) - 3) + " --- |"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row)) + " |" for row in ordered]
+    lines += ["| " + " | ".join(map(_literal, cells(row))) + " |" for row in ordered]
     if reader is not None and ordered:
         lines += ["", without(reader, len(gold.questions()))]
     return "\n".join(lines) + "\n"
+
+
+def _literal(cell: str) -> str:
+    """A cell as plain text in Markdown: an engine may call its model "<img>" or "[x](javascript:...)"."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(visible(cell).split())).replace("<", "&lt;")
 
 
 def columns() -> tuple[str, ...]:

@@ -20,11 +20,12 @@ from pathlib import Path
 
 from sqlalchemy import delete, func, insert, select
 
-from tuneloop.ask import memory
+from tuneloop.ask import memory, pace
 from tuneloop.ask.facts import Facts, facts
 from tuneloop.ask.table import Table, open_table
 from tuneloop.db.question_tables import table_answers, table_files
 from tuneloop.errors import Conflict, Missing, OutOfResources
+from tuneloop.progress import Progress, silent
 from tuneloop.texts import _
 from tuneloop.workspace import Workspace
 
@@ -78,12 +79,15 @@ def place(workspace: Workspace) -> tuple[str, Path]:
     return identity, folder / identity
 
 
-def register(workspace: Workspace, identity: str, *, tenant: str, key: str = "") -> Upload:
-    """Load the file of a folder and write its row. Raises what `open_table` raises; the folder is then gone."""
+def register(workspace: Workspace, identity: str, *, tenant: str, key: str = "", watch: Progress = silent) -> Upload:
+    """Load the file of a folder and write its row. watch: hears the stages of the load.
+
+    Raises what `open_table` raises; the folder is then gone.
+    """
     folder = workspace.folder("tables") / identity
     try:
         path = _file(folder)
-        table = open_table(path)
+        table = open_table(path, watch=watch)
         made = Upload(
             identity, path.name, path.stat().st_size, table.profile.rows, len(table.profile.columns),
             memory.mark(table.profile), time.time(),
@@ -132,6 +136,22 @@ def drop(workspace: Workspace, identity: str, *, tenant: str) -> None:
     shutil.rmtree(workspace.folder("tables") / found.id, ignore_errors=True)
 
 
+@dataclass
+class Load:
+    """How far an upload is. share: 0 to 1 of its stage; rows: read until now; None: not known."""
+
+    stage: str  # "receiving", "waiting" for other loads, then those of ask/pace.py
+    share: float | None = None
+    rows: int | None = None
+
+    def watch(self, stage: str, done: float, total: float | None) -> None:
+        """As `tuneloop.progress.Progress`."""
+        if stage == pace.ROWS:
+            self.rows = int(done)
+        else:
+            self.stage, self.share = stage, min(1.0, done / total) if total else None
+
+
 class Opened:
     """The tables in use, the least recently asked closed first. Safe to share between threads."""
 
@@ -139,6 +159,7 @@ class Opened:
         self._workspace = workspace
         self._most = most
         self.loading = asyncio.Semaphore(LOADS)
+        self.loads: dict[tuple[str, str], Load] = {}  # by team and by what the client called its upload
         self._turn = threading.Lock()
         self._open: OrderedDict[str, Table] = OrderedDict()
         self._used: dict[str, int] = {}

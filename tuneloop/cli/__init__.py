@@ -165,8 +165,8 @@ def _explain(problem: TuneloopError, as_json: bool) -> None:
         import json
 
         body = {"error": type(problem).__name__, "message": problem.message, "fix": problem.fix}
-        click.echo(json.dumps(body, ensure_ascii=False))
+        click.echo(texts.visible_json(json.dumps(body, ensure_ascii=False)))
         return
-    click.secho(_("error: ") + problem.message, fg="red", err=True)
+    click.secho(texts.visible(_("error: ") + problem.message), fg="red", err=True)
     if problem.fix:
-        click.secho(_("next:  ") + problem.fix, err=True)
+        click.secho(texts.visible(_("next:  ") + problem.fix), err=True)

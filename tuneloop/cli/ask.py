@@ -99,7 +99,11 @@ def ask(
         else:
             from tuneloop.cli.ask_menu import menu
 
-            menu(talk(door, table, seconds, most))
+            try:
+                menu(talk(door, table, seconds, most))
+            except KeyboardInterrupt:  # at the menu itself; what was chosen from it is stopped there
+                door.say()
+                code = 130
     finally:
         table.close()
     if code:

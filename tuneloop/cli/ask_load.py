@@ -15,9 +15,9 @@ from tuneloop.ask.table import Table, open_table
 from tuneloop.cli.show import Door
 from tuneloop.progress import Progress as Watch
 from tuneloop.progress import silent
-from tuneloop.texts import _, n_
+from tuneloop.texts import _, n_, visible
 
-GB = 10**9
+GB, MB = 10**9, 10**6
 
 
 def opened(door: Door, path: Path, *, cache: Path | None, **asked: Any) -> Table:
@@ -30,7 +30,7 @@ def opened(door: Door, path: Path, *, cache: Path | None, **asked: Any) -> Table
         raise click.exceptions.Exit(130) from None
     if cache is None and table.database.parent != path.absolute().parent / ".tuneloop":
         said = _("Nothing can be written beside {name}: the loaded table is kept in {folder}.")
-        click.echo(said.format(name=path.name, folder=table.database.parent), err=True)
+        click.echo(visible(said.format(name=path.name, folder=table.database.parent)), err=True)
     return table
 
 
@@ -69,7 +69,8 @@ def _watch(shown: Progress) -> Watch:
             return
         if stage not in tasks:
             tasks[stage] = shown.add_task(labels.get(stage, stage), total=total, amount="", rows="")
-        amount = f"{done / GB:.2f} / {(total or 0) / GB:.2f} GB"
+        size, unit = (GB, _("GB")) if (total or 0) >= GB else (MB, _("MB"))
+        amount = f"{done / size:.2f} / {(total or 0) / size:.2f} {unit}"
         if stage == pace.PROFILING:
             amount = _("column {n} of {all}").format(n=int(done), all=int(total or 0))
         shown.update(tasks[stage], completed=done, total=total, amount=amount)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 
 from rich.markup import escape
 
@@ -18,6 +19,7 @@ from tuneloop.errors import TuneloopError
 from tuneloop.texts import _
 from tuneloop.workspace import locate, open_workspace
 
+INDENT = "      "  # under the text of a choice
 MOST_HISTORY = 20
 MOST_VALUES = 50  # of a column, offered for completion
 Read = Callable[[str], str]
@@ -46,22 +48,29 @@ def menu(talk: Talk, read: Read = input) -> None:
                 choices[chosen][1](talk, read)
             except TuneloopError as problem:  # the menu outlives a question that cannot be run
                 _explain(talk, problem)
+            except KeyboardInterrupt:  # stops what is chosen, and the next one the menu itself
+                talk.door.say("\n" + _("Stopped."))
 
 
 def _choose(talk: Talk, read: Read, head: str, names: Sequence[str], back: str) -> int | None:
     """The place of the chosen name, repeated on the screen; None for 0, an empty line at the end, or Ctrl-D."""
     talk.door.say(f"\n[bold]{escape(head)}[/bold]")
+    room = max(20, talk.door.console.width - len(INDENT))
     for n, name in enumerate([*names, back], 1):
-        talk.door.say(f"  {n % (len(names) + 1):2}  {escape(name)}")
+        first, *rest = wrap(name, room, break_on_hyphens=False) or [""]
+        talk.door.say(f"  {n % (len(names) + 1):2}  {escape(first)}")
+        for line in rest:
+            talk.door.say(INDENT + escape(line))
     while True:
         try:
             typed = read(_("Number: ")).strip()
         except EOFError:
+            talk.door.say()
             return None
         if typed == "0":
             talk.door.say(f"[dim]→ {escape(back)}[/dim]")
             return None
-        if typed.isascii() and typed.isdigit() and 1 <= int(typed[:6]) <= len(names):
+        if typed.isascii() and typed.isdigit() and len(typed) < 6 and 1 <= int(typed) <= len(names):
             talk.door.say(f"[dim]→ {int(typed)}  {escape(names[int(typed) - 1])}[/dim]")
             return int(typed) - 1
         if typed:
@@ -99,6 +108,7 @@ def _free(talk: Talk, read: Read) -> None:
         try:
             question = read("? ").strip()
         except EOFError:
+            talk.door.say()
             return
         if not question:
             return
@@ -121,12 +131,14 @@ def _clicked(talk: Talk, read: Read) -> None:
     hint = _("r: right, w: wrong, Enter: go on") if answered.sql else _("w: say what is meant, Enter: go on")
     try:
         typed = read(f"({hint}) ").strip().lower()
-        if typed in ("r", "к") and answered.sql:  # the same key of a Russian keyboard
+        while typed not in ("", "w", "ц", *(("r", "к") if answered.sql else ())):  # к, ц: these keys in Russian
+            typed = read(f"({hint}) ").strip().lower()
+        if typed in ("r", "к"):
             talk.click("right")
-        elif typed in ("w", "ц"):
+        elif typed:
             talk.click("wrong", read(_("What was meant (SELECT, or other words; Enter: only wrong): ")).strip())
     except EOFError:
-        return
+        talk.door.say()
 
 
 def _report(talk: Talk, read: Read) -> None:
@@ -135,13 +147,10 @@ def _report(talk: Talk, read: Read) -> None:
     try:
         typed = read(_("File [report.html]: ")).strip()
     except EOFError:
+        talk.door.say()
         return
     path = Path(typed or "report.html").expanduser()
-    try:
-        write(talk.table, path)
-    except OSError as problem:
-        talk.door.say(escape(_("{path} cannot be written: {problem}").format(path=path, problem=problem.strerror)))
-        return
+    write(talk.table, path)
     talk.door.say(_("written: {path}").format(path=escape(str(path))))
 
 
@@ -190,7 +199,7 @@ def _line_editing(profile: Profile, earlier: Sequence[str]) -> Iterator[None]:
 
 def completions(profile: Profile) -> list[str]:
     """Names of columns and the values of those with few."""
-    values = [v for c in profile.columns if c.distinct <= MOST_VALUES for v in c.values]
+    values = [v for c in profile.columns if c.distinct <= MOST_VALUES for v in c.values if v.isprintable()]
     return sorted({*(column.name for column in profile.columns), *values})
 
 

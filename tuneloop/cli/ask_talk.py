@@ -18,13 +18,14 @@ from tuneloop.ask.columns import Column
 from tuneloop.ask.memory import Verdict
 from tuneloop.ask.question import Reading
 from tuneloop.ask.reply import Other, Reply, as_json, reply
-from tuneloop.ask.report import reasons, sentence, subject, sum_of_rows
+from tuneloop.ask.report import in_words, reasons, sentence, subject, sum_of_rows
 from tuneloop.ask.table import Table
 from tuneloop.cli.show import Door
 from tuneloop.errors import BadInput, NotEnoughData, Refused
 from tuneloop.texts import _, n_
 from tuneloop.workspace import Workspace, locate, open_workspace
 
+NARROW = 70  # columns of a terminal under which seven columns of a table break words into pieces
 EXIT_CODES = {"answered": 0, "unknown": NotEnoughData.exit_code, "refused": Refused.exit_code}
 
 
@@ -153,10 +154,14 @@ def show_profile(door: Door, table: Table) -> None:
         shown = _("line {line}: {why}: {text}").format(line=at, why=reasons()[why], text=text.strip()[:100])
         door.say("  " + escape(shown))
     for finding in table.report.found:
-        door.say(escape(f"{subject(finding)}: {finding.value} ({sentence(finding)})"))
+        door.say(escape(f"{subject(finding)}: {in_words(finding)} ({sentence(finding)})"))
     door.say()
-    columns = (_("column"), _("kind"), _("missing"), _("different"), _("from"), _("to"), _("most frequent"))
-    door.table("", columns, [_row(c) for c in table.profile.columns], right=(2, 3, 4, 5))
+    columns = (_("column"), _("kind"), _("missing"), _("different"), _("at least"), _("at most"), _("most frequent"))
+    if door.console.width < NARROW:
+        for column in table.profile.columns:
+            _told(door, columns, _row(column))
+    else:
+        door.table("", columns, [_row(c) for c in table.profile.columns], right=(2, 3, 4, 5))
     beware, examples = warnings(table, found), askable(table.profile)
     if beware:
         door.say("\n[bold]" + escape(_("Beware")) + "[/bold]")
@@ -175,6 +180,14 @@ def show_profile(door: Door, table: Table) -> None:
             "database": str(table.database),
         }
     )
+
+
+def _told(door: Door, heads: Sequence[str], row: Sequence[str]) -> None:
+    """A column of the table on a narrow terminal: its name, then a line with each thing known of it."""
+    door.say(f"[bold]{row[0]}[/bold]: {row[1]}")
+    for head, cell in zip(heads[2:], row[2:], strict=True):
+        if cell and cell != "0":
+            door.say(f"  {head}: {cell}")
 
 
 def _row(column: Column) -> list[str]:

@@ -58,7 +58,7 @@ def trial(
     if markdown and not door.as_json:
         click.echo(trials.markdown(rows, without), nl=False)
         return
-    table(door, rows, without)
+    table(door, rows, without, reasons=show)
     best = trials.best(rows)
     ranked = [trials.as_json(row) for row in trials.ranked(rows)]
     told = {"machine": machine.name(), "edition": gold.edition(), "of": len(gold.questions())}
@@ -67,8 +67,8 @@ def trial(
     )  # fmt: skip
 
 
-def table(door: Door, rows: Sequence[Row], without: int) -> None:
-    """The rows, the best first, the best one marked; why the others were stopped or failed; what to do with it."""
+def table(door: Door, rows: Sequence[Row], without: int, *, reasons: bool = True) -> None:
+    """The rows, the best first, the best one marked; what to do with it. reasons: why others stopped or failed."""
     best, ranked = trials.best(rows), trials.ranked(rows)
     short = {"failed": _("failed"), "large": _("too large")} | dict.fromkeys(
         ("time", "memory", "machine"), _("stopped")
@@ -87,7 +87,7 @@ def table(door: Door, rows: Sequence[Row], without: int) -> None:
     title = _("Models on {machine}").format(machine=escape(machine.name()))
     door.table(title, ("", *(heads[name] for name in shown)), cells, right=numbers, whole=numbers)
     for row in ranked:
-        if row.state in short:
+        if row.state in short and reasons:
             door.say(f"{escape(_name(row))}: {_coloured(row, row.said)}")
     door.say()
     door.say(f"[dim]{escape(trials.without(without, len(gold.questions())))}[/dim]")

@@ -15,9 +15,19 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from tuneloop.progress import Progress as Watch
+from tuneloop.texts import visible, visible_json
 from tuneloop.workspace import Workspace, locate, open_workspace
+
+
+class Harmless(Console):
+    """A console on which names, cells and answers of others steer nothing: rich itself lets ESC through."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Every string on its way to the screen comes by here: lines, cells of tables, panels."""
+        return super().render_str(visible(text), **options)
 
 
 @dataclass
@@ -27,8 +37,8 @@ class Door:
     flag: Path | None
     as_json: bool
     hints: bool = True  # whether commands name the next one; `demo` runs them itself
-    console: Console = field(default_factory=lambda: Console(highlight=False, emoji=False))
-    errors: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, emoji=False))
+    console: Console = field(default_factory=lambda: Harmless(highlight=False, emoji=False))
+    errors: Console = field(default_factory=lambda: Harmless(stderr=True, highlight=False, emoji=False))
 
     @property
     def interactive(self) -> bool:
@@ -51,7 +61,7 @@ class Door:
     def result(self, data: Any) -> None:
         """The command's result for machines; printed only with --json, exactly one document."""
         if self.as_json:
-            click.echo(json.dumps(data, ensure_ascii=False, default=str))
+            click.echo(visible_json(json.dumps(data, ensure_ascii=False, default=str)))
 
     def table(
         self,
@@ -82,7 +92,7 @@ class Door:
             yield lambda stage, done, total: None
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # a stage may be the name of somebody's model
             BarColumn(),
             TaskProgressColumn(show_speed=True),
             TimeElapsedColumn(),
@@ -97,7 +107,7 @@ def _watch(bars: Progress) -> Watch:
 
     def watch(stage: str, done: float, total: float | None) -> None:
         if stage not in tasks:
-            tasks[stage] = bars.add_task(stage, total=total)
+            tasks[stage] = bars.add_task(visible(stage), total=total)
         now = time.monotonic()
         # Ten redraws a second are enough; a reader calls this per message.
         if now - last.get(stage, 0.0) > 0.1 or (total is not None and done >= total):

@@ -27,6 +27,7 @@ COLUMNS = (
     *("messages", "time", "language", "edge", "confidence"),
 )
 # What a spreadsheet takes for a formula (OWASP: CSV injection). A leading apostrophe makes it text again.
+_LINE_ENDS = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029", "\u0085": "\\u0085"})
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
 
 Line = dict[str, Any]
@@ -86,11 +87,8 @@ def from_canonical(line: Line) -> Example:
 
 
 def jsonl(lines: Iterable[Line]) -> str:
-    """One JSON object a line, UTF-8, LF. U+2028 and U+2029 are escaped: some readers take them for line ends."""
-    return "".join(
-        json.dumps(line, ensure_ascii=False).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029") + "\n"
-        for line in lines
-    )
+    """One JSON object a line, UTF-8, LF. U+2028, U+2029 and U+0085 are escaped: some readers end lines there."""
+    return "".join(json.dumps(line, ensure_ascii=False).translate(_LINE_ENDS) + "\n" for line in lines)
 
 
 def read_jsonl(path: Path) -> Iterator[Line]:

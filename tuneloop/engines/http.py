@@ -9,6 +9,8 @@ for none).
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import ssl
 import time
 from collections import deque
@@ -115,8 +117,8 @@ class Http:
             said = _("{url} did not accept a connection within {n:g} s").format(url=self.url, n=seconds)
             raise EngineTimeout(said) from problem
         except OSError as problem:
-            reason = problem.strerror or type(problem).__name__
-            raise EngineDown(_("{url} cannot be reached: {reason}").format(url=self.url, reason=reason)) from problem
+            said = _("{url} cannot be reached: {reason}").format(url=self.url, reason=in_words(problem))
+            raise EngineDown(said) from problem
         return connection
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -324,3 +326,12 @@ class Pieces(AsyncIterator[bytes]):
         if not self._ended:
             self._ended = True
             self._connection.abort()
+
+
+def in_words(problem: OSError) -> str:
+    """Why there is no connection; asyncio says "Multiple exceptions" where a name has two addresses."""
+    if isinstance(problem, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(problem):
+        return _("nothing listens there")
+    if isinstance(problem, socket.gaierror):
+        return _("nobody knows this name")
+    return problem.strerror or str(problem) or type(problem).__name__

@@ -15,6 +15,7 @@ from fastapi import APIRouter, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from tuneloop import __version__, versions
 from tuneloop.access.caller import Caller
@@ -85,6 +86,7 @@ def create(workspace: Workspace, serving: Serving | None, *, host: str = "127.0.
     app.add_exception_handler(Failure, _on_failure)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientDisconnect, _on_nobody)
     app.add_exception_handler(Exception, _on_bug)
     app.openapi = lambda: bridge.documented(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     guard.declared(app)
@@ -185,7 +187,9 @@ def page(request: Request) -> HTMLResponse:
 
 @router.get("/ask", include_in_schema=False, dependencies=[needs("public")])
 def ask_page(request: Request) -> HTMLResponse:
-    return pages.ask(locked=_desk(request).doorkeeper.locked, served=_served(request))
+    desk = _desk(request)
+    largest = desk.workspace.settings.integer("tables.bytes")
+    return pages.ask(locked=desk.doorkeeper.locked, served=_served(request), largest=largest)
 
 
 @router.get("/photos", include_in_schema=False, dependencies=[needs("public")])
@@ -253,6 +257,11 @@ async def _on_http_error(request: Request, problem: Exception) -> Response:
     answer = Failure(problem.status_code, "http_error", str(problem.detail)).response
     answer.headers.update(problem.headers or {})
     return answer
+
+
+async def _on_nobody(_request: Request, _problem: Exception) -> Response:
+    """The client left in the middle of its body: nobody reads this, and it is no bug of ours."""
+    return Response(status_code=499)
 
 
 async def _on_bug(_request: Request, _problem: Exception) -> Response:

@@ -51,14 +51,24 @@ def chat(*, locked: bool, served: Collection[str] = PAGES) -> HTMLResponse:
     return _page("page.html", data, words["title"], bar=_bar("/", served))
 
 
-def ask(*, locked: bool, served: Collection[str] = PAGES) -> HTMLResponse:
-    """The page at "/ask": upload a table, see what it holds, ask it, see plot and SQL, click."""
+def ask(*, locked: bool, served: Collection[str] = PAGES, largest: int = 0) -> HTMLResponse:
+    """The page at "/ask": upload a table, see what it holds, ask it, see plot and SQL, click. largest: bytes taken."""
     words = {
         "title": _("tuneloop: ask a table"),
         "hello": _("Upload a table (CSV, Excel, Parquet, JSON lines, SQLite) and ask it in plain words."),
         "rule": _("Its rows go to no model: a question becomes one query, and the answer shows it."),
         "upload": _("Upload a table"),
-        "loading": _("loading"),
+        "receiving": _("sending"),
+        "waiting": _("waiting for other tables to be loaded"),
+        "counting lines": _("counting lines"),
+        "reading": _("reading"),
+        "storing": _("storing"),
+        "counting values": _("counting values"),
+        "megabytes": _("{n} MB"),
+        "stop": _("Cancel"),
+        "stopped": _("Stopped; nothing of {name} was kept."),
+        "large": _("{name} has {n} MB; this server takes at most {most} MB."),
+        "unreachable": _("The server cannot be reached, or hung up."),
         "tables": _("Tables"),
         "remove": _("Remove"),
         "sure_remove": _("Remove this table?"),
@@ -97,7 +107,7 @@ def ask(*, locked: bool, served: Collection[str] = PAGES) -> HTMLResponse:
         "memory": _("memory, MB"),
         "verdict": _("verdict"),
     }
-    data = {"words": words, "locked": locked, "language": texts.language()}
+    data = {"words": words, "locked": locked, "largest": largest, "language": texts.language()}
     return _page("ask.html", data, words["title"], bar=_bar("/ask", served))
 
 

@@ -24,12 +24,13 @@ from tuneloop.ask.clicks import Rows
 from tuneloop.ask.facts import askable, warnings
 from tuneloop.ask.question import LONGEST
 from tuneloop.ask.reply import Other, Reply, as_json, reply
-from tuneloop.ask.report import sentence, subject, sum_of_rows
-from tuneloop.errors import Refused
+from tuneloop.ask.report import in_words, sentence, subject, sum_of_rows
+from tuneloop.errors import Missing, Refused
 from tuneloop.gateway.answers import answers
 from tuneloop.gateway.failures import Failure
 from tuneloop.gateway.guard import needs
 from tuneloop.gateway.requests import Checked, Name
+from tuneloop.gateway.table_loads import named, registered
 from tuneloop.texts import _
 from tuneloop.workspace import need_disk
 
@@ -65,11 +66,15 @@ class ClickRequest(Checked):
 
 @router.post("/tables", responses=answers(404, 409, 422, 503, 507), openapi_extra={"requestBody": BODY})
 async def upload_table(
-    request: Request, caller: User, name: Annotated[str, Query(min_length=1, max_length=200)]
+    request: Request,
+    caller: User,
+    name: Annotated[str, Query(min_length=1, max_length=200)],
+    load: Annotated[str, Query(max_length=64)] = "",
 ) -> dict[str, Any]:
     """Send a file (CSV, TSV, Excel, Parquet, JSON lines, SQLite) as the body; the answer is what `GET` gives of it.
 
-    Content-Type: application/octet-stream. It is stored and loaded when this replies, or nothing of it is kept.
+    Content-Type: application/octet-stream. It is stored and loaded when this replies, or nothing of it is kept, also
+    when you hang up before. load: a name of your choice, under which `GET /tables/loads/{load}` tells how far it is.
     """
     if caller.scopes:
         raise Refused(_("a key of some tasks uploads no tables"))
@@ -78,15 +83,17 @@ async def upload_table(
     expected = _check_head(request, limit)
     await asyncio.to_thread(uploads.room, desk.workspace, tenant=caller.tenant)
     need_disk(desk.workspace.path, 2 * expected)
-    identity, folder = await asyncio.to_thread(uploads.place, desk.workspace)
-    try:
-        await _receive(request, folder / uploads.safe_name(name), limit)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    async with desk.tables.loading:
-        await asyncio.to_thread(uploads.register, desk.workspace, identity, tenant=caller.tenant, key=caller.key)
-    return await asyncio.to_thread(_profile, desk, identity, caller)
+    with named(desk, caller, load) as state:
+        identity, folder = await asyncio.to_thread(uploads.place, desk.workspace)
+        try:
+            await _receive(request, folder / uploads.safe_name(name), limit)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        state.stage = "waiting"
+        async with desk.tables.loading:
+            await registered(request, desk, identity, caller, state)
+        return await asyncio.to_thread(_profile, desk, identity, caller)
 
 
 @router.get("/tables", responses=answers(422, 503))
@@ -94,6 +101,17 @@ def list_tables(request: Request, caller: Reader) -> dict[str, Any]:
     """The team's tables, newest first. `created`: Unix seconds."""
     found = uploads.history(_desk(request).workspace, tenant=caller.tenant)
     return {"data": [asdict(one) for one in found if not caller.scopes or SCOPE + one.id in caller.scopes]}
+
+
+@router.get("/tables/loads/{load}", responses=answers(404, 422, 503))
+def show_load(request: Request, load: str, caller: Reader) -> dict[str, Any]:
+    """How far an upload is that is still under way: its stage, 0 to 1 of it, rows so far (null: not known)."""
+    if caller.scopes:
+        raise Refused(_("a key of some tasks uploads no tables"))
+    found = _desk(request).tables.loads.get((caller.tenant, load))
+    if found is None:
+        raise Missing(_("there is no upload '{id}' under way").format(id=load[:64]), fix=_("List what is there."))
+    return asdict(found)
 
 
 @router.get("/tables/{table}", responses=READ)
@@ -190,7 +208,7 @@ def _profile(desk: Desk, identity: str, caller: Caller) -> dict[str, Any]:
             ],
             "repeated": counted.repeated,
             "lines": sum_of_rows(table.report),
-            "found": [f"{subject(one)}: {one.value} ({sentence(one)})" for one in table.report.found],
+            "found": [f"{subject(one)}: {in_words(one)} ({sentence(one)})" for one in table.report.found],
             "warnings": warnings(table, counted),
             "askable": askable(table.profile),
         }
