@@ -27,6 +27,10 @@ def write(folder: Path) -> None:
             csv.writer(file, delimiter=separator, lineterminator="\n").writerows(rows)
 
 
+def _header(names: str) -> Row:
+    return names.split("|")
+
+
 def _pick(dice: Random, choices: str, weights: Sequence[float] | None = None) -> str:
     return dice.choices([c.strip() for c in choices.split("|")], weights)[0]
 
@@ -36,10 +40,10 @@ def _whole(dice: Random, low: int, high: int) -> int:
 
 
 def _clinic() -> Iterator[Row]:
-    yield (
+    yield _header(
         "Дата приёма|Филиал|Врач|Специальность|Пол пациента|Возраст пациента|Диагноз|Стоимость, руб.|"
         "Длительность, мин|Первичный приём|Способ оплаты|Оценка"
-    ).split("|")
+    )
     doctors = {
         "терапевт": ("Орлова Н. В.", "Зимин П. А.", "Гусева Т. И."),
         "кардиолог": ("Левин М. О.", "Сотникова А. Д."),
@@ -77,7 +81,7 @@ def _clinic() -> Iterator[Row]:
 
 
 def _meters() -> Iterator[Row]:
-    yield "apartment street period residents meter_type day_kwh night_kwh charged_rub paid_on".split()
+    yield _header("apartment|street|period|residents|meter_type|day_kwh|night_kwh|charged_rub|paid_on")
     dice = Random(12)
     homes = [
         (n, _pick(dice, "Lesnaya|Sadovaya|Parkovaya"), _whole(dice, 1, 5), _pick(dice, "single|double", (1, 2)))
@@ -95,7 +99,7 @@ def _meters() -> Iterator[Row]:
 
 
 def _school() -> Iterator[Row]:
-    yield "Ученик|Класс|Предмет|Четверть|Оценка|Пропущено уроков|Учитель|Дата рождения".split("|")
+    yield _header("Ученик|Класс|Предмет|Четверть|Оценка|Пропущено уроков|Учитель|Дата рождения")
     teachers = {
         "математика": "Петрова А. С.",
         "русский язык": "Климова Е. Ю.",
@@ -134,7 +138,7 @@ And Then There Were None|Agatha Christie|crime"""
 
 
 def _library() -> Iterator[Row]:
-    yield "loan_id reader age_group branch title author genre borrowed returned renewals fine_eur".split()
+    yield _header("loan_id|reader|age_group|branch|title|author|genre|borrowed|returned|renewals|fine_eur")
     dice = Random(14)
     readers = "Alma Reyes|Ben Okafor|Chloe Martin|Dmitri Volkov|Elif Kaya|Finn Larsen|Grace Lin|Hugo Weber|Ines Costa"
     readers += "|Jonas Beck|Karin Holm|Liam Walsh|Mina Sato|Noah Stein|Olga Novak|Priya Nair|Quentin Roy|Rosa Marin"
@@ -163,10 +167,10 @@ def _library() -> Iterator[Row]:
 
 
 def _deliveries() -> Iterator[Row]:
-    yield (
+    yield _header(
         "Order No|Ordered At|Delivered At|Status|City|Courier|Customer|Distance km|Items|Order Total|Delivery Fee|"
         "Promo Code|Rating"
-    ).split("|")
+    )
     dice = Random(15)
     couriers = "Aigul|Boris|Carlos|Dana|Emil|Farida|Gleb"
     customers = "Nova Cafe|Blue Door|Pixel Ltd|Green Yard|Old Mill|Sunny Shop|Harbor Inn|Cedar & Co|Lumen|Tiny Toys"
