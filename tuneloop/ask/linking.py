@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column, Profile
-from tuneloop.ask.words import Token, distance, forms, inflections, is_cyrillic, name_tokens, skeleton, tokens
+from tuneloop.ask.words import Token, distance, forms, inflections, is_cyrillic, is_known, name_tokens, skeleton, tokens
 
 SAME, FORM, KIN, SYNONYM, SOUND = 1.0, 0.94, 0.92, 0.9, 0.8
 LEAST_NAMED = 0.3  # a third of a column's name, weighted by rarity, is the least that may stand for it
@@ -348,6 +348,7 @@ def corrected(question: Sequence[Token], profile: Profile, taken: frozenset[int]
         or token.kind != "word"
         or len(token.text) < 4
         or lexicon.known_word(token.text)
+        or is_known(token.text)
         or token.keys & words
         else _mended(token, words)
         for i, token in enumerate(question)

@@ -147,6 +147,18 @@ def part_of_speech(word: str) -> str:
     return str(_analyser().parse(word)[0].tag.POS or "")
 
 
+def is_plural(word: str) -> bool:
+    """Whether a noun is in the plural; of an English one its ending says so."""
+    if not _CYRILLIC.search(word):
+        return word.endswith("s") and not word.endswith(("ss", "us", "is"))
+    return str(_analyser().parse(word)[0].tag.number or "") == "plur"
+
+
+def is_known(word: str) -> bool:
+    """Whether the dictionary has this Russian word; False of words in Latin letters."""
+    return is_cyrillic(word) and bool(_analyser().word_is_known(word))
+
+
 @lru_cache(maxsize=1 << 12)
 def inflections(lemma: str) -> frozenset[str]:
     """All forms of a Russian dictionary word; just the word itself for Latin letters."""
