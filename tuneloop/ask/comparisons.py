@@ -110,6 +110,11 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     after = [m for m in numeric if 0 <= m.start - end <= 2 and not scene.gap(end, m.start)] or _second_reading(
         scene, end
     )
+    unit = scene.tokens[end].text if end < len(scene.tokens) else ""
+    in_unit = [c for c in scene.profile.columns if c.kind == "number" and unit in _units(c)] if unit else []
+    if len(in_unit) == 1 and not after:
+        _use_named(scene, in_unit[0])
+        return in_unit[0]
     timely = not scene.tokens[max(start, 0)].keys.isdisjoint(lexicon.words("timely"))
     if (
         timely
@@ -128,6 +133,9 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
                 scene.use(mention)
         _use_named(scene, column)
         return column
+    paying = start > 0 and not scene.tokens[start - 1].keys.isdisjoint(lexicon.words("paying"))
+    if paying and not any(start - 1 in m.places for m in scene.mentions) and not after:
+        return money(scene)
     before = [m for m in numeric if m.end <= start + 1 and start - m.end <= 5 and not _fenced(scene, m.end, start)]
     around = [m for m in numeric if m.start < start and m.end >= end and start not in m.places]
     chosen = next(iter([*around[:1], *after[:1], *before[-1:]]), None)
@@ -149,6 +157,27 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     if len(rest) == 1 and not scene.has("each"):
         scene.doubt(f"{number.value:g}: {rest[0].column.name}", 0.8)
         return scene.use(rest[0]).column
+    return None
+
+
+def _units(column: Column) -> set[str]:
+    """The units that stand in a column's name or beside its cells."""
+    return {column.unit.lower(), *(t.text for t in name_tokens(column.name) if t.text in lexicon.words("units"))}
+
+
+def money(scene: Scene) -> Column | None:
+    """The amount that "to pay", "to spend", "revenue" speak of where no column is called so: the only one of money."""
+    places = [i for i, t in enumerate(scene.tokens) if not t.keys.isdisjoint(lexicon.words("paying"))]
+    counted = any(c.kind == "number" and has_meaning(c, "quantity") for c in scene.profile.columns)
+    if not places or any(i in m.places and m.column.kind == "number" for i in places for m in scene.mentions):
+        return None
+    for meaning in ("total", "amount", "charge", "bill", "cost", "price", "fare"):
+        fits = [c for c in scene.profile.columns if c.kind == "number" and has_meaning(c, meaning)]
+        if fits and not (meaning in ("cost", "price") and counted):
+            scene.take(places)
+            scene.spent.update(id(m) for m in scene.mentions if m.places <= set(places))
+            scene.doubt(f"{scene.words(places)} = {fits[0].name}", 0.85 if len(fits) == 1 else 0.6)
+            return fits[0]
     return None
 
 
@@ -329,7 +358,14 @@ def _use_named_near(scene: Scene, column: Column, number: Number) -> None:
             scene.use(mention)
 
 
+def is_named(scene: Scene, cue: Cue) -> bool:
+    """Whether the words of a cue are a part of a column's longer name: "best of five" where the column is best_of."""
+    places = set(range(cue.start, cue.end))
+    return any(places < m.places and m.score >= 0.85 and not m.missed for m in scene.mentions if m.cell is None)
+
+
 def _ranks(scene: Scene, number: Number) -> bool:
     """Numbers that order or cut instead of filtering: top 5, 90th percentile."""
     near = [c for c in scene.cues if c.name in ("top", "bottom", "percentile", "quartile", "max", "min")]
+    near = [c for c in near if not is_named(scene, c)]
     return any(0 <= number.start - c.end <= 1 or 0 <= c.start - number.end <= 1 for c in near)

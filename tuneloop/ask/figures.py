@@ -10,13 +10,13 @@ from tuneloop.ask.columns import Column
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Group, Query
-from tuneloop.ask.scene import Scene, has_meaning, is_flag, is_identifier
-from tuneloop.ask.slots import Slots, count_having, group_list, leaves_one_row
+from tuneloop.ask.scene import Scene, has_meaning, is_flag, is_identifier, is_label
+from tuneloop.ask.slots import AGGREGATE_CUES, Slots, count_having, group_list, leaves_one_row
 
 
 def correlation(slots: Slots) -> Query | None:
     """Are two measures related; with one measure and one category, the means by category."""
-    cue = slots.scene.cue("correlation")
+    cue = slots.scene.cue("correlation") or _the_more(slots)
     if cue is None:
         return None
     numeric = [*slots.measures, *(g for g in slots.groups if isinstance(g, Mention) and g.column.kind == "number")]
@@ -47,6 +47,19 @@ def correlation(slots: Slots) -> Query | None:
     return None
 
 
+def _the_more(slots: Slots) -> Cue | None:
+    """«Чем больше X, тем меньше Y», "is X lower for longer Y": two measures, each with a comparison to no number."""
+    signs = [c for c in slots.scene.cues if c.name in ("gt", "lt") and c.start not in slots.scene.taken]
+    apart = len({c.start for c in signs}) == 2 and len(slots.measures) == 2 and not slots.filters
+    asked = slots.scene.has("count", "share", "which", "list", "howmuch", *AGGREGATE_CUES)
+    if not apart or asked or slots.scene.numbers:
+        return None
+    for cue in slots.scene.cues:
+        if cue.start in {c.start for c in signs}:
+            slots.scene.take(range(cue.start, cue.end))
+    return signs[0]
+
+
 def percentile(slots: Slots) -> Query | None:
     """The 90th percentile, the upper quartile."""
     scene = slots.scene
@@ -73,7 +86,7 @@ def trend(slots: Slots) -> Query | None:
     """A measure (or the number of rows) along the years, months or days."""
     scene = slots.scene
     cue = scene.cue("trend")
-    if cue is None:
+    if cue is None or _is_height(slots, cue):
         return None
     if not slots.groups:
         time = next((c for c in scene.profile.columns if c.kind == "date"), None)
@@ -107,6 +120,13 @@ def trend(slots: Slots) -> Query | None:
         filters=slots.all,
         order="group",
     )
+
+
+def _is_height(slots: Slots, cue: Cue) -> bool:
+    """«Средний рост» is how tall somebody is, whether a column holds that or not."""
+    held = any(cue.start in m.places and m.column.kind == "number" for m in slots.scene.mentions if m.cell is None)
+    figure = slots.aggregate
+    return slots.scene.tokens[cue.start].keys >= {"рост"} and (held or (figure is not None and figure.end == cue.start))
 
 
 def distribution(slots: Slots) -> Query | None:
@@ -148,7 +168,9 @@ def aggregate(slots: Slots) -> Query | None:
         return None
     if cue.name == "sum" and scene.has("count") and not slots.measures:
         return None
-    measure = slots.measure(cue) or _compared_measure(slots)
+    if not slots.measures and not slots.groups and slots.target is None and len(slots.texts) == 1:
+        slots.groups = slots.texts if _compared_measure(slots) else []
+    measure = (slots.measure(cue) if slots.measures else None) or _compared_measure(slots) or slots.measure(cue)
     if measure is not None and not _summable(measure, cue.name):
         scene.doubt(f"{cue.name}({measure.name})", 0.5)
     flags = [c for c in slots.filters if is_flag(c.column) and c.op == "="]
@@ -182,7 +204,7 @@ def aggregate(slots: Slots) -> Query | None:
 def _compared_measure(slots: Slots) -> Column | None:
     """The measure of "which groups have a mean above 52", which the comparison took for a test of rows."""
     last = slots.filters[-1] if slots.filters else None
-    if last is None or last.op not in (">", ">=", "<", "<=") or last.part or not (slots.groups or slots.target):
+    if last is None or last.op not in (">", ">=", "<", "<=") or last.part or not (slots.groups or slots.target or slots.texts):
         return None
     return last.column if last.column.kind == "number" else None
 
@@ -266,6 +288,8 @@ def _directly(mentions: list[Mention], cue: Cue, scene: Scene) -> Mention | None
 def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
     scene, column = slots.scene, slots.scene.use(mention).column
     rows = max(scene.profile.rows - column.missing, 1)
+    if is_label(column):
+        return Query("aggregate", "distinct", column, filters=slots.all)
     if distinct or (column.kind != "number" and column.distinct < 0.9 * rows and not slots.filters):
         if not distinct:
             scene.doubt(f"{column.name}: distinct", 0.8)

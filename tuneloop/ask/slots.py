@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column
-from tuneloop.ask.comparisons import measured
+from tuneloop.ask.comparisons import measured, money
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Condition, Group
-from tuneloop.ask.scene import Scene, has_meaning, is_identifier, label_column
+from tuneloop.ask.scene import Scene, has_meaning, is_identifier, is_label, label_column
 
 AGGREGATE_CUES = ("mean", "median", "sum", "spread", "variance", "range")
 
@@ -34,10 +34,12 @@ class Slots:
             m
             for m in scene.free()
             if m.cell is None and m.column.kind in ("number", "bool") and m is not self.target
-            if not is_identifier(m.column, scene.profile)
+            if not is_identifier(m.column, scene.profile) and not is_label(m.column)
         ]
         self.texts = [
-            m for m in scene.free() if m.cell is None and m.column.kind in ("text", "date") and m is not self.target
+            m
+            for m in scene.free()
+            if m.cell is None and (m.column.kind in ("text", "date") or is_label(m.column)) and m is not self.target
         ]
         self.extreme = _extreme(scene)
         self.aggregate = next((c for c in scene.cues if c.name in AGGREGATE_CUES and not _shadowed(c, scene)), None)
@@ -49,7 +51,7 @@ class Slots:
     def measure(self, cue: Cue | None = None) -> Column | None:
         """The measure nearest after the cue; the first one without a cue; counted as used."""
         if not self.measures:
-            return None
+            return money(self.scene) if cue is not None else None
         pick = self.measures[0]
         if cue is not None:
             pick = min(
@@ -163,8 +165,16 @@ def _target(scene: Scene, groups: list[Mention | Group]) -> Mention | None:
                 return near[0]
     when = scene.cue("when")
     if when is not None:
-        return next((m for m in scene.free() if m.cell is None and set(range(when.start, when.end)) & m.places), None)
+        said = (m for m in scene.free() if m.cell is None and set(range(when.start, when.end)) & m.places)
+        return next(said, None) or _year_asked(scene, when)
     return None
+
+
+def _year_asked(scene: Scene, when: Cue) -> Mention | None:
+    """The column of years that "в каком году" asks for, however it is called."""
+    places = frozenset(i for i in range(when.start, when.end) if scene.tokens[i].keys & {"год", "year"})
+    years = [c for c in scene.profile.columns if c.kind == "number" and has_meaning(c, "year")]
+    return Mention(years[0], None, places, 1.0) if places and len(years) == 1 else None
 
 
 def _extreme(scene: Scene) -> tuple[Cue, str] | None:

@@ -7,16 +7,18 @@ were set on the project's own questions and the development part of WikiTableQue
 from __future__ import annotations
 
 from tuneloop.ask import lexicon, linking
+from tuneloop.ask.comparisons import is_named
 from tuneloop.ask.query import Query, columns_of
 from tuneloop.ask.scene import Scene, has_meaning, label_column
-from tuneloop.ask.words import is_cyrillic, part_of_speech
+from tuneloop.ask.words import Token, is_cyrillic, part_of_speech
 
 
 def unmet(scene: Scene, query: Query) -> float:
     """What is left of the sureness when a superlative or a mean was said and the query has none."""
     factor = 1.0
     superlative = any(
-        c.name in ("max", "min") and scene.tokens[c.start].text not in ("минимум", "максимум") for c in scene.cues
+        c.name in ("max", "min") and scene.tokens[c.start].text not in ("минимум", "максимум") and not is_named(scene, c)
+        for c in scene.cues
     ) or any(scene.tokens[i].text.endswith("est") for i in scene.measures)
     if (
         superlative
@@ -93,7 +95,8 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
         elif any(linking.columns_named(token, column) for column in used):
             left.append((token.raw, 0.95))
         elif any(i in m.places for m in scene.mentions):
-            left.append((token.raw, 0.8 if query.kind == "share" and _names_rows(scene, i) else 0.6))
+            rows = (query.kind == "share" and _names_rows(scene, i)) or _is_counted(scene, query, i)
+            left.append((token.raw, 0.8 if rows else 0.92 if _is_event(scene, i) else 0.6))
         elif (any(lexicon.cell_concepts([token])) and not _names_rows(scene, i)) or i in scene.measures:
             left.append((token.raw, 0.4))
         elif _is_asked(scene, i) and not _is_action(token.text):
@@ -105,6 +108,8 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
             left.append((token.raw, 0.9))
         elif i and token.raw[:1].isupper() and not scene.tokens[i - 1].text.endswith("."):
             left.append((token.raw, 0.3))
+        elif _is_measurable(token):
+            left.append((token.raw, 0.4))
         elif lexicon.has_concept(token.text) and (entities or not _names_rows(scene, i)):
             left.append((token.raw, 0.7 if part_of_speech(token.text) in ("VERB", "PRTS", "GRND") else 0.45))
         elif _is_action(token.text):
@@ -120,8 +125,21 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
 
 _PLAIN_CUES = {
     "count", "sum", "which", "list", "when", "where", "each", "among", "than", "and", "or", "only", "equal",
-    "exists", "truth",
+    "exists", "truth", "howsize",
 }  # fmt: skip
+
+
+def _is_counted(scene: Scene, query: Query, i: int) -> bool:
+    """The noun of "how many Agatha Christie books": a cell stands before it, and rows are counted."""
+    described = any(m.cell is not None and m.end == i for m in scene.mentions)
+    return described and query.aggregate == "count" and query.measure is None
+
+
+def _is_event(scene: Scene, i: int) -> bool:
+    """A verb that names a column of dates: what happened to every row ("borrowed", where each loan has its day)."""
+    token = scene.tokens[i]
+    days = any(i in m.places and m.column.kind == "date" and not m.column.missing for m in scene.mentions)
+    return days and (token.text.endswith("ed") or part_of_speech(token.text) in ("VERB", "PRTS"))
 
 
 def _beside_number(scene: Scene, i: int) -> bool:
@@ -158,6 +176,12 @@ _MUST = {
 
 def _known_entity(scene: Scene) -> bool:
     return any(c.name.lower().endswith("id") for c in scene.profile.columns)
+
+
+def _is_measurable(token: Token) -> bool:
+    """A noun for something that is measured ("salary", "weight"): never what rows are."""
+    meanings = lexicon.concepts([token])[0]
+    return bool(meanings) and meanings <= lexicon.words("measurable") and not _is_action(token.text)
 
 
 def _is_action(word: str) -> bool:

@@ -146,6 +146,12 @@ def _extreme_rows(
     scene = slots.scene
     target = next((m for m in (*named, *texts) if isinstance(m, Mention)), None)
     rows = max(scene.profile.rows, 1)
+    if limit and target is not None and target.column.distinct < 0.3 * rows and target.column.kind != "date":
+        scene.use(target)
+        mean = any(has_meaning(measure, meaning) for meaning in lexicon.words("averaged"))
+        scene.doubt(f"{target.column.name}: {'mean' if mean else 'sum'}({measure.name})", 0.85)
+        figure, groups = "mean" if mean else "sum", (Group(target.column),)
+        return Query("aggregate", figure, measure, groups=groups, filters=slots.all, order=order, limit=limit)
     if (
         target is not None
         and target.column.kind != "number"
