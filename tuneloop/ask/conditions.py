@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tuneloop.ask import dates, lexicon
 from tuneloop.ask.comparisons import against_average, comparisons, date_column, equalities, ranges
+from tuneloop.ask.events import happened
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import SEPARATORS, Condition, negated
 from tuneloop.ask.scene import Scene, flag_value, has_meaning, is_flag
@@ -16,7 +17,8 @@ from tuneloop.ask.words import tokens
 def conditions(scene: Scene) -> list[Condition]:
     """All tests, in the order of the question; what they use is marked as taken in the scene."""
     found = ranges(scene) + comparisons(scene) + against_average(scene) + _days(scene)
-    found += _signs(scene) + _missing(scene) + _cells(scene) + equalities(scene) + _flags(scene) + _quotes(scene)
+    found += _signs(scene) + _missing(scene) + happened(scene) + _cells(scene)
+    found += equalities(scene) + _flags(scene) + _quotes(scene)
     found.sort(key=lambda c: c.place)
     return _merged([_turned(c, scene) for c in found], scene)
 
@@ -34,6 +36,11 @@ def _days(scene: Scene) -> list[Condition]:
             continue
         month, weekday = dates.month_of(token), dates.weekday_of(token)
         column = next((c for c in scene.profile.columns if c.kind == "date"), None)
+        if (several := dates.days_of_week(token)) and column is not None:
+            column = date_column(scene) or column
+            after = i + 1 < len(scene.tokens) and scene.tokens[i + 1].keys & {"день", "day"}
+            scene.take([i, i + 1] if after else [i])
+            found.append(Condition(column, "in", tuple(map(float, several)), "weekday", i))
         if (month or weekday) and column is not None:
             column = date_column(scene) or column
             scene.take([i])

@@ -80,7 +80,8 @@ def compare(slots: Slots) -> Query | None:
     counted = scene.cue("count") is not None or (
         cue is not None and scene.tokens[cue.start].text in ("how",) and not slots.measures
     )
-    measure = slots.measure(slots.aggregate or cue)
+    implied = None if slots.measures or counted else _implied_anywhere(slots)
+    measure = implied[0] if implied else slots.measure(slots.aggregate or cue)
     if measure is None and not counted:
         return None
     for used in (cue, slots.aggregate, *(c for c in scene.cues if c.name in COMPARING)):
@@ -132,6 +133,8 @@ def versus(slots: Slots) -> Query | None:
         keep = tuple(c for c in rest if c not in flags)
         return Query("share", groups=(Group(pair.column),), filters=(*keep, pair), part=tuple(flags), order=order)
     aggregate = slots.aggregate.name if slots.aggregate else "mean"
+    if slots.aggregate is not None and measure is not None:
+        scene.take(range(slots.aggregate.start, slots.aggregate.end))
     return Query(
         "aggregate",
         aggregate if measure else "count",

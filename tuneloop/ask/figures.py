@@ -12,6 +12,7 @@ from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Group, Query
 from tuneloop.ask.scene import Scene, has_meaning, is_flag, is_identifier, is_label
 from tuneloop.ask.slots import AGGREGATE_CUES, Slots, count_having, group_list, leaves_one_row
+from tuneloop.ask.words import is_mass, is_plural, part_of_speech
 
 
 def correlation(slots: Slots) -> Query | None:
@@ -49,7 +50,8 @@ def correlation(slots: Slots) -> Query | None:
 
 def _the_more(slots: Slots) -> Cue | None:
     """«Чем больше X, тем меньше Y», "is X lower for longer Y": two measures, each with a comparison to no number."""
-    signs = [c for c in slots.scene.cues if c.name in ("gt", "lt") and c.start not in slots.scene.taken]
+    words = {c.start: slots.scene.tokens[c.start].text for c in slots.scene.cues if c.name in ("gt", "lt")}
+    signs = [c for c in slots.scene.cues if c.name in ("gt", "lt") and not words[c.start].endswith("est")]
     apart = len({c.start for c in signs}) == 2 and len(slots.measures) == 2 and not slots.filters
     asked = slots.scene.has("count", "share", "which", "list", "howmuch", *AGGREGATE_CUES)
     if not apart or asked or slots.scene.numbers:
@@ -169,7 +171,7 @@ def aggregate(slots: Slots) -> Query | None:
     if cue.name == "sum" and scene.has("count") and not slots.measures:
         return None
     if not slots.measures and not slots.groups and slots.target is None and len(slots.texts) == 1:
-        slots.groups = slots.texts if _compared_measure(slots) else []
+        slots.groups = [*slots.texts] if _compared_measure(slots) else []
     measure = (slots.measure(cue) if slots.measures else None) or _compared_measure(slots) or slots.measure(cue)
     if measure is not None and not _summable(measure, cue.name):
         scene.doubt(f"{cue.name}({measure.name})", 0.5)
@@ -204,7 +206,13 @@ def aggregate(slots: Slots) -> Query | None:
 def _compared_measure(slots: Slots) -> Column | None:
     """The measure of "which groups have a mean above 52", which the comparison took for a test of rows."""
     last = slots.filters[-1] if slots.filters else None
-    if last is None or last.op not in (">", ">=", "<", "<=") or last.part or not (slots.groups or slots.target or slots.texts):
+    if (
+        last is None
+        or last.op not in (">", ">=", "<", "<=")
+        or last.part
+        or last.other
+        or not (slots.groups or slots.target or slots.texts)
+    ):
         return None
     return last.column if last.column.kind == "number" else None
 
@@ -221,7 +229,13 @@ def _having(slots: Slots) -> tuple[str, float] | None:
     if not slots.groups:
         return None
     last = slots.filters[-1] if slots.filters else None
-    if last is not None and last.op in (">", ">=", "<", "<=") and not last.part and isinstance(last.values[0], float):
+    if (
+        last is not None
+        and last.op in (">", ">=", "<", "<=")
+        and last.values
+        and not last.part
+        and isinstance(last.values[0], float)
+    ):
         slots.filters.remove(last)
         return last.op, last.values[0]
     return None
@@ -270,14 +284,30 @@ def _doubt_count(slots: Slots, start: Cue) -> None:
     if leaves_one_row(slots):
         scene.doubt("one row counted", 0.4)
     if any(
-        c.op in ("like", "in") and c.column.distinct > 0.7 * max(c.column.rows - c.column.missing, 1)
+        c.op in ("like", "in") and not c.part and c.column.distinct > 0.7 * max(c.column.rows - c.column.missing, 1)
         for c in slots.filters
     ):
         scene.doubt("single rows counted", 0.6)
+    if _asks_amount(scene, start):
+        scene.doubt("rows, not an amount", 0.5)
     if "total" in scene.words(range(start.start, start.end)) and any(
         has_meaning(c, "quantity") and c.kind == "number" for c in scene.profile.columns
     ):
         scene.doubt("rows, not a sum", 0.6)
+
+
+def _asks_amount(scene: Scene, start: Cue) -> bool:
+    """«Сколько воды», «сколько потрачено»: a noun in the singular, or a verb without any noun, asks for a sum."""
+    if scene.tokens[start.start].text != "сколько":
+        return False
+    linked = {i for m in scene.mentions for i in m.places} | scene.taken
+    rest = [i for i in range(start.end, len(scene.tokens)) if scene.tokens[i].kind == "word"]
+    rest = [i for i in rest if not lexicon.is_filler(scene.tokens[i])]
+    nouns = [i for i in rest if part_of_speech(scene.tokens[i].text) == "NOUN"]
+    if rest and rest[0] not in linked and part_of_speech(scene.tokens[rest[0]].text) == "PRTS":
+        return not any(scene.names_row(scene.tokens[i]) for i in nouns) and not any(i == rest[0] + 1 for i in nouns)
+    first = nouns[0] if nouns and nouns[0] not in linked else None
+    return first is not None and first <= start.end + 2 and is_mass(scene.tokens[first].text)
 
 
 def _directly(mentions: list[Mention], cue: Cue, scene: Scene) -> Mention | None:
@@ -294,6 +324,9 @@ def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
         if not distinct:
             scene.doubt(f"{column.name}: distinct", 0.8)
         return Query("aggregate", "distinct", column, filters=slots.all)
+    paper = any(has_meaning(column, m) for m in ("bill", "charge", "payment", "fee", "fare"))
+    if paper and column.kind == "number" and mention.score < 1 and is_plural(scene.tokens[mention.start].text):
+        scene.doubt(f"sum({column.name})", 0.5)  # "how many bills" asks for their number
     if (
         column.kind == "number"
         and not is_flag(column)

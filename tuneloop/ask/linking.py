@@ -159,12 +159,24 @@ def _columns(question: Sequence[Token], meanings: Sequence[frozenset[str]], tabl
             best = max(((_match(token, meanings[i], word), w) for w, word in enumerate(words)), default=(0.0, 0))
             if best[0]:
                 hits[i] = best
+        found += [m for i, t in enumerate(question) if (m := _written_together(column, words, t, i))]
         for run in _runs(sorted(hits), question):
             ends = range(len(run)) if len(run) <= 5 else (0,)
             parts = [run[a:b] for a in ends for b in range(a + 1, len(run) + 1)] if len(run) <= 5 else [run]
             for part in parts:
                 found += _named(column, words, {i: hits[i] for i in part})
     return found
+
+
+def _written_together(column: Column, words: Sequence[_Word], token: Token, i: int) -> Mention | None:
+    """A name of two words or three said in one: "промокод" is the column "Promo Code"."""
+    if token.kind != "word" or len(token.text) < 6 or not 2 <= len(words) <= 3:
+        return None
+    joined = "".join(word.text for word in words)
+    if joined in token.keys:
+        return Mention(column, None, frozenset((i,)), SAME)
+    other = is_cyrillic(token.text) != is_cyrillic(joined)
+    return Mention(column, None, frozenset((i,)), SOUND) if other and _sounds_alike(token, joined) else None
 
 
 def _match(token: Token, meanings: frozenset[str], word: _Word) -> float:

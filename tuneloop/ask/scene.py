@@ -220,6 +220,7 @@ def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> M
         and c.score > mention.score - 0.05
         and c.missed <= mention.missed
         and (is_identifier(mention.column, scene.profile) or not is_identifier(c.column, scene.profile))
+        and not (is_identifier(mention.column, scene.profile) and c.column.kind == "date")
     ]
     if not rivals:
         return mention
@@ -230,10 +231,10 @@ def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> M
         if len(names) == 1:
             return replace(names[0], rivals=())
     if mention.cell is not None:
-        supported = [(len(_support(r, scene)), -i) for i, r in enumerate((mention, *rivals))]
-        best = max(supported)
-        if best[0] and [n for n, _i in supported].count(best[0]) == 1:
-            pick = (mention, *rivals)[-best[1]]
+        supports = [_support(r, scene) for r in (mention, *rivals)]
+        weights = [(len(s), -min((abs(i - mention.start) for i in s), default=99)) for s in supports]
+        if max(weights)[0] and weights.count(max(weights)) == 1:
+            pick = (mention, *rivals)[weights.index(max(weights))]
             scene.take(_support(pick, scene))
             return replace(pick, rivals=())
         if any(_same_cell(mention, r) and mention.column.distinct <= 3 for r in rivals):

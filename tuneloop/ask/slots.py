@@ -28,7 +28,7 @@ class Slots:
     def __init__(self, scene: Scene, filters: list[Condition]) -> None:
         self.scene = scene
         self.filters = filters
-        self.groups = _groups(scene)
+        self.groups = [_in_order(g, scene, filters) for g in _groups(scene)]
         self.target = _target(scene, self.groups)
         self.measures = [
             m
@@ -89,6 +89,15 @@ def _groups(scene: Scene) -> list[Mention | Group]:
     if not any(isinstance(g, Mention) for g in found):
         found += _time_groups(scene)
     return found
+
+
+def _in_order(group: Mention | Group, scene: Scene, filters: list[Condition]) -> Mention | Group:
+    """Months of several years come one after another; "in which month" asks for the month of any year."""
+    if not isinstance(group, Group) or group.part != "month" or scene.has("which", "max", "min", "mode", "rare"):
+        return group
+    one_year = str(group.column.low)[:4] == str(group.column.high)[:4]
+    cut = any(c.column == group.column for c in filters)
+    return group if one_year or cut else Group(group.column, "year-month")
 
 
 def _groupable(column: Column) -> bool:
@@ -316,5 +325,6 @@ def leaves_one_row(slots: Slots) -> bool:
     """A filter that leaves (about) one row: what is asked of it is looked up, not averaged."""
     rows = slots.scene.profile.rows
     return any(
-        c.op in ("=", "same") and c.column.distinct > 0.7 * max(rows - c.column.missing, 1) for c in slots.filters
+        c.op in ("=", "same") and not c.part and c.column.distinct > 0.7 * max(rows - c.column.missing, 1)
+        for c in slots.filters
     )

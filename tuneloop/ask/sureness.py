@@ -17,14 +17,16 @@ def unmet(scene: Scene, query: Query) -> float:
     """What is left of the sureness when a superlative or a mean was said and the query has none."""
     factor = 1.0
     superlative = any(
-        c.name in ("max", "min") and scene.tokens[c.start].text not in ("минимум", "максимум") and not is_named(scene, c)
+        c.name in ("max", "min")
+        and scene.tokens[c.start].text not in ("минимум", "максимум")
+        and not is_named(scene, c)
         for c in scene.cues
     ) or any(scene.tokens[i].text.endswith("est") for i in scene.measures)
     if (
         superlative
         and not query.order
         and query.aggregate not in ("min", "max", "range")
-        and query.kind not in ("compare", "share")
+        and query.kind not in ("compare", "share", "correlation")
     ):
         factor *= 0.35
     named = {i for m in scene.mentions if m.cell is None for i in m.places}
@@ -45,9 +47,7 @@ _ORDER_WORDS = (
 )
 _BESIDE = frozenset(_ORDER_WORDS.split())
 # What rows do, whatever they are: says nothing of which rows are meant.
-_HAPPENED_WORDS = (
-    "held located awarded earned played participated participate competed occurred happened took listed recorded chart"
-)
+_HAPPENED_WORDS = "placed made held located awarded earned played participated participate competed occurred happened took listed recorded chart"
 _HAPPENED = frozenset(_HAPPENED_WORDS.split())
 
 

@@ -60,7 +60,7 @@ def superlative(slots: Slots) -> Query | None:
     measure = implied[0] if implied else None
     order = implied[1] if implied else order
     if measure is None:
-        at = slots.aggregate or (slots.extreme[0] if slots.extreme else None)
+        at = slots.aggregate or (slots.extreme[0] if slots.extreme else top)
         measure = slots.measure(at)
     if slots.aggregate is not None and measure is not None and (named or texts):
         scene.take(range(slots.aggregate.start, slots.aggregate.end))

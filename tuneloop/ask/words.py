@@ -74,6 +74,12 @@ _ENDINGS = (
     ("ing", ("", "e")),
     ("est", ("", "e")),
     ("er", ("", "e")),
+    ("wal", ("w", "we")),  # nouns of verbs: renewal, arrival, refusal
+    ("val", ("v", "ve")),
+    ("sal", ("s", "se")),
+    ("wals", ("w", "we")),
+    ("vals", ("v", "ve")),
+    ("sals", ("s", "se")),
 )
 
 
@@ -152,6 +158,12 @@ def is_plural(word: str) -> bool:
     if not _CYRILLIC.search(word):
         return word.endswith("s") and not word.endswith(("ss", "us", "is"))
     return str(_analyser().parse(word)[0].tag.number or "") == "plur"
+
+
+def is_mass(word: str) -> bool:
+    """Whether a Russian noun after "сколько" is in the singular, as only what is not counted piece by piece is."""
+    parses = [p for p in _analyser().parse(word) if "NOUN" in p.tag and "gent" in p.tag]
+    return bool(parses) and all("sing" in p.tag for p in parses)
 
 
 def is_known(word: str) -> bool:

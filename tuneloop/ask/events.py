@@ -1,0 +1,85 @@
+"""What has or has not happened to a row: "unpaid", "never returned", "не продлевались", "renewed".
+
+A day that is missing is a thing that has not happened; a count of 0 is one that never did.
+"""
+
+from __future__ import annotations
+
+from tuneloop.ask import linking
+from tuneloop.ask.columns import Column
+from tuneloop.ask.lexicon import Cue
+from tuneloop.ask.query import Condition
+from tuneloop.ask.scene import Scene, is_flag, is_identifier, is_label
+from tuneloop.ask.words import Token, forms, part_of_speech
+
+NOT_IN_FRONT = ("un", "не")  # unpaid, невозвращенный
+FULL = frozenset(("ADJF", "ADJS", "PRTF", "PRTS", "VERB", "INFN", "GRND"))  # with them "не" is written together
+
+
+def happened(scene: Scene) -> list[Condition]:
+    """Tests of days and counts by a verb that names their column, for questions that count rows or share them out."""
+    if not scene.has("count", "share", "truth", "exists"):
+        return []
+    found = []
+    for i, token in enumerate(scene.tokens):
+        if i in scene.taken or token.kind != "word":
+            continue
+        stem = _without_not(token)
+        column = _event_column(scene, stem or token, i)
+        denied = None if stem else _denied(scene, i)
+        if column is None or not (stem or denied or _is_verb(token)):
+            continue
+        if stem or denied:
+            scene.take([i, *(range(denied.start, i) if denied else ())])
+        else:
+            scene.take([i])
+            scene.doubt(f"{token.raw}: {column.name}", 0.9)
+        scene.spent.update(id(m) for m in scene.mentions if m.places == frozenset((i,)))
+        found.append(_test(column, not (stem or denied), i))
+    return found
+
+
+def _test(column: Column, so: bool, place: int) -> Condition:
+    if column.kind == "date":
+        return Condition(column, "known" if so else "missing", place=place)
+    return Condition(column, ">" if so else "=", (0.0,), place=place)
+
+
+def _without_not(token: Token) -> Token | None:
+    """The word without its "un-" or "не-", where such a word is left."""
+    prefix = next((p for p in NOT_IN_FRONT if token.text.startswith(p) and len(token.text) > len(p) + 3), None)
+    if prefix is None or (prefix == "не" and part_of_speech(token.text) not in FULL):
+        return None
+    rest = token.text[len(prefix) :]
+    return Token(rest, rest, "word", forms(rest))
+
+
+def _event_column(scene: Scene, token: Token, i: int) -> Column | None:
+    """The column of days with gaps, or of counts from 0, that this verb form names; None where it names others too."""
+    if not (part_of_speech(token.text) in FULL or token.text.endswith("ed") or token.text in ("paid", "sent", "sold")):
+        return None
+    if any(i in m.places and (m.cell is not None or len(m.places) > 1) for m in scene.mentions):
+        return None
+    if any(s.start - i in (1, 2, 3) for s in scene.spans) or _day_follows(scene, i):
+        return None  # "returned in May": the day itself is asked about
+    fits = [c for c in scene.profile.columns if linking.columns_named(token, c)]
+    counts = [c for c in fits if c.kind == "number" and c.low == 0 and not is_flag(c) and not is_label(c)]
+    events = [c for c in fits if c.kind == "date" and c.missing] + [
+        c for c in counts if not is_identifier(c, scene.profile)
+    ]
+    return events[0] if len(events) == 1 and len(fits) == 1 else None
+
+
+def _is_verb(token: Token) -> bool:
+    return part_of_speech(token.text) in ("VERB", "PRTS") or not part_of_speech(token.text)
+
+
+def _day_follows(scene: Scene, i: int) -> bool:
+    """Whether a number follows that says a day or how often: then there is a comparison to make."""
+    return any(0 < n.start - i <= 4 for n in scene.numbers)
+
+
+def _denied(scene: Scene, i: int) -> Cue | None:
+    """The "not" right before a verb; small words may stand between ("have not been paid")."""
+    near = [c for c in scene.cues if c.name in ("no", "zero") and c.end <= i and c.start not in scene.taken]
+    return next((c for c in near if i - c.end <= 2 and not scene.gap(c.end, i)), None)
