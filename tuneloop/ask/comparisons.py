@@ -72,6 +72,8 @@ def comparisons(scene: Scene) -> list[Condition]:
         op = OPERATORS[cue.name]
         if scene.tokens[cue.start].text == "до" and column.kind != "date" and not has_meaning(column, "year"):
             op = "<="
+        if scene.tokens[cue.start].text == "по" and column.kind != "date" and not has_meaning(column, "year"):
+            op = "="  # «столы по 4 человека»
         if scene.tokens[cue.start].text == "from" and dates.is_year(f"{number.value:.0f}"):
             op = "="  # "songs from 1998"
         value = _scaled(number, column, scene)

@@ -12,6 +12,7 @@ from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.query import Condition, Group, Query
 from tuneloop.ask.scene import Scene, has_meaning, is_flag
 from tuneloop.ask.slots import Slots, group_list, implied_measure
+from tuneloop.ask.words import part_of_speech
 
 FRACTIONS = {"half": 50.0, "third": 100 / 3, "quarter": 25.0}
 
@@ -204,6 +205,9 @@ def _base_and_part(slots: Slots) -> tuple[tuple[Condition, ...], tuple[Condition
         if not earlier:
             return (later[0],), tuple(later[1:])
         return tuple(later), tuple(earlier)
+    said = [f for f in found if is_flag(f.column) and part_of_speech(scene.tokens[f.place].text) in ("VERB", "PRTS")]
+    if len(said) == 1 and said[0] is not found[0]:
+        return tuple(f for f in found if f is not said[0]), (said[0],)  # of the men in second class, those who survived
     verb = next(
         (i for i, t in enumerate(scene.tokens) if i > found[0].place and t.text in lexicon.words("copulas")), None
     )

@@ -288,12 +288,21 @@ def _doubt_count(slots: Slots, start: Cue) -> None:
         for c in slots.filters
     ):
         scene.doubt("single rows counted", 0.6)
+    if _asks_parts(scene, start):
+        scene.doubt("parts of a row, not rows", 0.6)
     if _asks_amount(scene, start):
         scene.doubt("rows, not an amount", 0.5)
     if "total" in scene.words(range(start.start, start.end)) and any(
         has_meaning(c, "quantity") and c.kind == "number" for c in scene.profile.columns
     ):
         scene.doubt("rows, not a sum", 0.6)
+
+
+def _asks_parts(scene: Scene, start: Cue) -> bool:
+    """ "How many gears do these cars have": the noun is not what rows are, and no column holds it."""
+    texts = [t.text for t in scene.tokens[start.end :] if t.kind == "word"]
+    linked = any(start.end in m.places for m in scene.mentions)
+    return not linked and texts[1:2] in (["do"], ["does"], ["did"]) and texts[-1] in ("have", "had", "own", "contain")
 
 
 def _asks_amount(scene: Scene, start: Cue) -> bool:
@@ -325,7 +334,9 @@ def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
             scene.doubt(f"{column.name}: distinct", 0.8)
         return Query("aggregate", "distinct", column, filters=slots.all)
     paper = any(has_meaning(column, m) for m in ("bill", "charge", "payment", "fee", "fare"))
-    if paper and column.kind == "number" and mention.score < 1 and is_plural(scene.tokens[mention.start].text):
+    said = scene.tokens[mention.start].text
+    paper = paper and column.kind == "number" and mention.score < 1 and part_of_speech(said) in ("NOUN", "")
+    if paper and is_plural(said):
         scene.doubt(f"sum({column.name})", 0.5)  # "how many bills" asks for their number
     if (
         column.kind == "number"
@@ -337,11 +348,25 @@ def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
             f"sum({column.name})", 0.5 if not _summable(column, "sum") else 0.85 if mention.score >= 0.6 else 0.6
         )
         return Query("aggregate", "sum", column, filters=slots.all)
+    timely = any(has_meaning(column, meaning) for meaning in ("month", "day", "week", "year", "season"))
+    if column.kind != "number" and column.distinct < 0.5 * rows and not timely and not _has_event(scene):
+        scene.doubt(f"{column.name}: distinct", 0.75)
+        return Query("aggregate", "distinct", column, filters=slots.all)
     if column.distinct < 0.9 * rows and column.kind != "number":
-        scene.doubt(f"{column.name}: rows", 0.8)
+        scene.doubt(f"{column.name}: rows", 0.75)
     if leaves_one_row(slots):
         scene.doubt("one row counted", 0.4)
     return Query("aggregate", "count", filters=slots.all)
+
+
+def _has_event(scene: Scene) -> bool:
+    """Whether something happened: "books were borrowed" counts the times, "species live on Dream" the species."""
+    for token in scene.tokens:
+        if token.kind == "word" and token.text not in lexicon.words("auxiliaries"):
+            past = token.text.endswith("ed") or token.text in lexicon.words("past")
+            if past or part_of_speech(token.text) in ("VERB", "PRTS"):
+                return True
+    return False
 
 
 def plain_measure(slots: Slots) -> Query | None:

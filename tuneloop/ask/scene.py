@@ -232,7 +232,8 @@ def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> M
             return replace(names[0], rivals=())
     if mention.cell is not None:
         supports = [_support(r, scene) for r in (mention, *rivals)]
-        weights = [(len(s), -min((abs(i - mention.start) for i in s), default=99)) for s in supports]
+        # "in the state new york" against "cities in ...": of two that are supported alike, the one said right before.
+        weights = [(len(s), mention.start - 1 in s) for s in supports]
         if max(weights)[0] and weights.count(max(weights)) == 1:
             pick = (mention, *rivals)[weights.index(max(weights))]
             scene.take(_support(pick, scene))

@@ -47,7 +47,10 @@ _ORDER_WORDS = (
 )
 _BESIDE = frozenset(_ORDER_WORDS.split())
 # What rows do, whatever they are: says nothing of which rows are meant.
-_HAPPENED_WORDS = "placed made held located awarded earned played participated participate competed occurred happened took listed recorded chart"
+_HAPPENED_WORDS = (
+    "held located awarded earned played participated participate competed occurred happened took listed recorded chart"
+    " placed made"
+)
 _HAPPENED = frozenset(_HAPPENED_WORDS.split())
 
 
@@ -197,7 +200,23 @@ def _names_rows(scene: Scene, i: int) -> bool:
     before = [
         c
         for c in scene.cues
-        if c.end <= i and c.name in ("count", "share", "which", "list", "max", "min", "top", "mean", "distinct", "sum")
+        if c.end <= i
+        and c.name
+        in (
+            "count",
+            "share",
+            "which",
+            "list",
+            "max",
+            "min",
+            "top",
+            "mean",
+            "distinct",
+            "sum",
+            "half",
+            "third",
+            "quarter",
+        )
     ]
     near = any(scene.gap(c.end, i) <= (0 if c.name == "which" else 1) for c in before)
     after_link = any(m.end <= i and scene.gap(m.end, i) == 0 for m in scene.mentions)
