@@ -181,7 +181,8 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
                 scene.use(mention)
         _use_named(scene, column)
         return column
-    paying = start > 0 and not scene.tokens[start - 1].keys.isdisjoint(lexicon.words("paying"))
+    said = scene.tokens[start - 1].keys if start > 0 else frozenset()
+    paying = not said.isdisjoint(lexicon.words("paying") | lexicon.words("earning"))
     if paying and not any(start - 1 in m.places for m in scene.mentions) and not after:
         return money(scene)
     before = [m for m in numeric if m.end <= start + 1 and start - m.end <= 5 and not _fenced(scene, m.end, start)]
@@ -215,11 +216,12 @@ def _units(column: Column) -> set[str]:
 
 def money(scene: Scene) -> Column | None:
     """The amount that "to pay", "to spend", "revenue" speak of where no column is called so: the only one of money."""
-    places = [i for i, t in enumerate(scene.tokens) if not t.keys.isdisjoint(lexicon.words("paying"))]
+    earning = [i for i, t in enumerate(scene.tokens) if not t.keys.isdisjoint(lexicon.words("earning"))]
+    places = earning or [i for i, t in enumerate(scene.tokens) if not t.keys.isdisjoint(lexicon.words("paying"))]
     counted = any(c.kind == "number" and has_meaning(c, "quantity") for c in scene.profile.columns)
     if not places or any(i in m.places and m.column.kind == "number" for i in places for m in scene.mentions):
         return None
-    for meaning in ("total", "amount", "charge", "bill", "cost", "price", "fare"):
+    for meaning in ("salary", "income") if earning else ("total", "amount", "charge", "bill", "cost", "price", "fare"):
         fits = [c for c in scene.profile.columns if c.kind == "number" and has_meaning(c, meaning)]
         if fits and not (meaning in ("cost", "price") and counted):
             scene.take(places)

@@ -66,7 +66,8 @@ def compare(slots: Slots) -> Query | None:
     if scene.has("share") and not slots.measures and cue is None:
         return None
     sides = _sides(slots)
-    if sides is None and not (others is not None and slots.filters):
+    flagged = len(slots.filters) == 1 and is_flag(slots.filters[0].column) and _asks_yes_or_no(scene)
+    if sides is None and not (others is not None and slots.filters) and not flagged:
         return None
     if sides is None:
         part: tuple[Condition, ...] = (slots.filters[-1],)
@@ -90,6 +91,12 @@ def compare(slots: Slots) -> Query | None:
             scene.take(range(used.start, used.end))
     aggregate = slots.aggregate.name if slots.aggregate else "mean"
     return Query("compare", aggregate if measure else "count", measure, filters=base, part=part, rest=rest)
+
+
+def _asks_yes_or_no(scene: Scene) -> bool:
+    """ "Do smokers tip more?": those of the flag are set against all others."""
+    first = scene.tokens[0].text in ("do", "does", "did", "are", "is", "were", "was", "have", "has")
+    return first or any(t.text == "ли" for t in scene.tokens[1:3])
 
 
 def _absorb_after(scene: Scene, cue: Cue, column: Column) -> None:

@@ -302,6 +302,10 @@ def _asks_parts(scene: Scene, start: Cue) -> bool:
     """ "How many gears do these cars have": the noun is not what rows are, and no column holds it."""
     texts = [t.text for t in scene.tokens[start.end :] if t.kind == "word"]
     linked = any(start.end in m.places for m in scene.mentions)
+    owner = start.end + 2
+    if scene.tokens[start.start].text == "сколько" and len(scene.tokens) > owner and texts[1:2] == ["у"]:
+        known = scene.names_row(scene.tokens[start.end])
+        return not linked and not known and not any(m.cell is not None and owner in m.places for m in scene.mentions)
     return not linked and texts[1:2] in (["do"], ["does"], ["did"]) and texts[-1] in ("have", "had", "own", "contain")
 
 
@@ -375,10 +379,16 @@ def plain_measure(slots: Slots) -> Query | None:
     measure = slots.measure()
     if measure is None:
         return None
+    total = scene.has("sum") and _summable(measure, "sum")
     if not slots.filters and not slots.groups:
         scene.doubt(f"mean({measure.name})", 0.7)
     else:
         scene.doubt(f"mean({measure.name})", 0.85)
     return Query(
-        "aggregate", "mean", measure, groups=group_list(slots), filters=slots.all, order="desc" if slots.groups else ""
+        "aggregate",
+        "sum" if total else "mean",
+        measure,
+        groups=group_list(slots),
+        filters=slots.all,
+        order="desc" if slots.groups else "",
     )

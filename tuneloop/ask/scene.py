@@ -265,8 +265,20 @@ def is_identifier(column: Column, profile: Profile) -> bool:
         return True  # also where it is another table's number: it is never a measure
     if not (_is_whole(column.low) and _is_whole(column.high)):
         return False  # "price index" has fractions
+    if _is_consecutive(column, profile):
+        return True
     named = bool({*words} & {"id", "no", "index", "uid", "guid", "номер", "ид"}) or column.name.lower().endswith("id")
     return named and column.distinct >= 0.95 * max(profile.rows, 1)
+
+
+def _is_consecutive(column: Column, profile: Profile) -> bool:
+    """A column "booking" with 5001, 5002 ... in every row of a longer table; years and ranks are no identifiers."""
+    if column.kind != "number" or profile.rows < 50 or column.missing or column.distinct < profile.rows:
+        return False
+    if not (isinstance(column.low, float) and isinstance(column.high, float)) or is_plural(column.name.lower()):
+        return False
+    ordered = any(has_meaning(column, meaning) for meaning in ("year", "rank", "position", "day", "week", "age"))
+    return column.high - column.low < 1.05 * profile.rows and not ordered
 
 
 def _is_whole(value: object) -> bool:
@@ -326,7 +338,7 @@ def flag_value(column: Column, so: bool) -> float | str | bool:
         return so
     if column.kind == "number":
         return 1.0 if so else 0.0
-    yes = ("yes", "true", "y", "t", "да", "1", "истина")
+    yes = ("yes", "true", "y", "t", "да", "1", "истина", "есть")
     return next((v for v in column.values if (v.lower() in yes) == so), "yes" if so else "no")
 
 

@@ -80,6 +80,7 @@ def _groups(scene: Scene) -> list[Mention | Group]:
                 and 0 <= m.start - cue.end <= 2
                 and not scene.gap(cue.end, m.start)
                 and _groupable(m.column)
+                and not (m.column.kind == "number" and not is_label(m.column) and scene.has("top", "bottom"))
             ]
             for mention in near[:1]:
                 if mention not in found:
@@ -191,6 +192,8 @@ def _extreme(scene: Scene) -> tuple[Cue, str] | None:
     for cue in scene.cues:
         if cue.name not in ("max", "min") or set(range(cue.start, cue.end)) <= scene.taken or _shadowed(cue, scene):
             continue
+        if scene.tokens[cue.end - 1].text in _COMPARATIVES:
+            continue  # "do smokers give higher tips" asks for no extreme
         sign = 1 if cue.name == "max" else -1
         implied = next(
             (
@@ -213,6 +216,9 @@ def _extreme(scene: Scene) -> tuple[Cue, str] | None:
             scene.take(range(i, i + length))
             return Cue("max" if measure.sign > 0 else "min", i, i + length), "desc" if measure.sign > 0 else "asc"
     return None
+
+
+_COMPARATIVES = ("higher", "lower", "larger", "smaller", "bigger", "greater")
 
 
 def implied_measure(slots: Slots) -> tuple[Column, str] | None:

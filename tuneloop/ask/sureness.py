@@ -119,6 +119,9 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
             left.append((token.raw, 0.92 if is_cyrillic(token.text) else 0.82))
         elif entities == 0 and _names_rows(scene, i):
             entities += 1
+            if any(lexicon.cell_concepts([token])):  # "women", where no cell is called so
+                left.append((token.raw, 0.6))
+                continue
             modifier = any(m.cell is None and m.end == i and m.column in used for m in scene.mentions)
             left.append((token.raw, 0.8 if modifier else 0.7 if _known_entity(scene) else 0.9))
         else:
@@ -178,7 +181,7 @@ _MUST = {
 
 
 def _known_entity(scene: Scene) -> bool:
-    return any(c.name.lower().endswith("id") for c in scene.profile.columns)
+    return any(c.name.lower().endswith("id") and len(c.name) > 2 for c in scene.profile.columns)
 
 
 def _is_measurable(token: Token) -> bool:

@@ -79,6 +79,10 @@ def superlative(slots: Slots) -> Query | None:
     _doubt_order(slots, measure, implied is not None)
     if measure is None:
         return _most_rows(slots, named or texts, order, limit)
+    if scene.has("max") and scene.has("min") and scene.has("and") and not (named or texts or limit):
+        for used in (c for c in scene.cues if c.name in ("max", "min")):
+            scene.take(range(used.start, used.end))
+        return Query("summary", measure=measure, filters=slots.all)
     slots.measures = [m for m in slots.measures if m.column != measure]
     said = any(m.column == measure and m.cell is None for m in scene.mentions)
     figure = scene.cue("which", "list", "when", "where")
@@ -160,7 +164,8 @@ def _extreme_rows(
         and not slots.filters
     ):
         scene.use(target)
-        summed = scene.cue("sum") is not None or counts(slots)
+        averaged = any(has_meaning(measure, meaning) for meaning in lexicon.words("averaged"))
+        summed = scene.cue("sum") is not None or (counts(slots) and not averaged)
         if not summed:
             scene.doubt(f"{target.column.name}: mean({measure.name})", 0.75)
         return Query(

@@ -32,7 +32,8 @@ _IRREGULAR = {
     "data": "data", "species": "species", "series": "series", "news": "news", "less": "less", "class": "class",
     "average": "average", "more": "more", "most": "most", "least": "least", "further": "far", "farther": "far",
     "furthest": "far", "farthest": "far", "mice": "mouse", "feet": "foot", "wives": "wife", "better": "good",
-    "best": "good", "worse": "bad", "worst": "bad", "earnings": "earn",
+    "summer": "summer", "dinner": "dinner", "number": "number", "order": "order",
+    "offer": "offer", "letter": "letter", "matter": "matter", "best": "good", "worse": "bad", "worst": "bad", "earnings": "earn",
 }  # fmt: skip
 
 # pymorphy3 takes these for other words.
