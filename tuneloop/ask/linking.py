@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column, Profile
-from tuneloop.ask.words import Token, distance, forms, inflections, is_cyrillic, is_known, name_tokens, skeleton, tokens
+from tuneloop.ask.words import Token, distance, forms, inflections, is_cyrillic, is_known, name_tokens, skeleton, tokens, verbal_stem
 
 SAME, FORM, KIN, SYNONYM, SOUND = 1.0, 0.94, 0.92, 0.9, 0.8
 LEAST_NAMED = 0.3  # a third of a column's name, weighted by rarity, is the least that may stand for it
@@ -192,6 +192,8 @@ def _match(token: Token, meanings: frozenset[str], word: _Word) -> float:
         and token.text not in lexicon.words("auxiliaries")
     ):
         return SYNONYM
+    if (stem := verbal_stem(token.text)) and stem == verbal_stem(word.text):
+        return KIN
     if len(token.text) > 3 and any(
         is_cyrillic(token.text) != is_cyrillic(key) and _sounds_alike(token, key) for key in word.keys if len(key) > 3
     ):
@@ -224,10 +226,22 @@ def _named(column: Column, words: Sequence[_Word], hits: dict[int, tuple[float, 
     if all(words[w].weight < 0.3 * max(x.weight for x in words) for w in best):
         return []  # only the unit or an article
     score = sum(strength * words[w].weight for w, strength in best.items()) / whole
+    if not _says_head(words, best):
+        score *= 0.4  # "nights" alone is not the column "price per night"
     if len(words) > 1 and all(x.light or w in best for w, x in enumerate(words)):
         score = max(score, min(best.values()))
     missed = sum(not word.light for w, word in enumerate(words) if w not in best)
     return [Mention(column, None, frozenset(hits), score, missed=missed)] if score >= LEAST_NAMED else []
+
+
+def _says_head(words: Sequence[_Word], said: Iterable[int]) -> bool:
+    """Whether a word before the preposition of a name is said; a head as general as "number" need not be."""
+    at = next((w for w, word in enumerate(words) if w and word.text in _PREPOSITIONS), len(words))
+    head = [w for w in range(at) if words[w].text not in lexicon.words("heads") and not words[w].light]
+    return at == len(words) or not head or any(w < at for w in said)
+
+
+_PREPOSITIONS = frozenset("in per of to for from before after в во на до от по из у с со за для при".split())
 
 
 def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table: Index) -> list[Mention]:

@@ -154,6 +154,23 @@ def part_of_speech(word: str) -> str:
     return str(_analyser().parse(word)[0].tag.POS or "")
 
 
+_NOUN_ENDS = re.compile(r"(?:ировани|овани|енчани|ани|яни|ени|ти|аци)[еяю]$|к[аи]$")
+_VERB_ENDS = re.compile(r"(?:изировать|ировать|овать|ывать|ивать|нуть|ать|ять|еть|ить|ть)(?:ся)?$")
+
+
+@lru_cache(maxsize=1 << 12)
+def verbal_stem(word: str) -> str:
+    """The stem that a Russian verb shares with its noun ("уволился", "увольнение": "увол"); "" of other words."""
+    if not _CYRILLIC.search(word):
+        return ""
+    for parse in _analyser().parse(word)[:3]:
+        lemma, pos = parse.normal_form.replace("ё", "е"), str(parse.tag.POS or "")
+        ends = _NOUN_ENDS if pos == "NOUN" else _VERB_ENDS if pos in ("VERB", "INFN", "PRTF", "PRTS", "GRND") else None
+        if ends is not None and (cut := ends.search(lemma)) and cut.start() >= 3:
+            return re.sub(r"(?<=[бпвмф])л$|(?<=л)ьн$|ь$", "", lemma[: cut.start()])
+    return ""
+
+
 def is_plural(word: str) -> bool:
     """Whether a noun is in the plural; of an English one its ending says so."""
     if not _CYRILLIC.search(word):
