@@ -224,4 +224,16 @@ def _base_and_part(slots: Slots) -> tuple[tuple[Condition, ...], tuple[Condition
         start = next(i for i, t in enumerate(scene.tokens) if t.text in lexicon.words("copulas"))
         if start > 1 and all(f.place > start for f in found):
             return (), tuple(found)
+    if _is_part_of(scene, found):
+        return tuple(found[1:]), (found[0],)
     return (found[0],), tuple(found[1:])
+
+
+def _is_part_of(scene: Scene, found: list[Condition]) -> bool:
+    """ "The share of women in first class", without a verb: the women are the part, first class is the whole."""
+    cue = scene.cue("share")
+    if cue is None or found[0].op != "=" or scene.gap(cue.end, found[0].place) or found[0].place - cue.end > 1:
+        return False
+    between = [scene.tokens[i].text for i in range(found[0].place + 1, found[1].place)]
+    verbs = any(part_of_speech(t.text) in ("VERB", "PRTS") or t.text in lexicon.words("copulas") for t in scene.tokens)
+    return bool(between) and between[0] in ("in", "at", "on", "в", "во", "на", "у") and not verbs

@@ -8,12 +8,60 @@ from __future__ import annotations
 from tuneloop.ask import linking
 from tuneloop.ask.columns import Column
 from tuneloop.ask.lexicon import Cue
+from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Condition
 from tuneloop.ask.scene import Scene, is_flag, is_identifier, is_label
-from tuneloop.ask.words import Token, forms, part_of_speech
+from tuneloop.ask.words import Token, forms, is_plural, name_tokens, part_of_speech
 
 NOT_IN_FRONT = ("un", "не")  # unpaid, невозвращенный
 FULL = frozenset(("ADJF", "ADJS", "PRTF", "PRTS", "VERB", "INFN", "GRND"))  # with them "не" is written together
+
+
+def accompanied(scene: Scene) -> list[Condition]:
+    """ "With children", «с детьми»: a count from 0 that is not 0, where rows are counted or shared out."""
+    if not scene.has("count", "share", "truth"):
+        return []
+    found = []
+    for mention in scene.free():
+        before = scene.tokens[mention.start - 1].text if mention.start else ""
+        column = mention.column
+        counts = (
+            column.kind == "number" and column.low == 0 and not is_flag(column) and is_plural(_last(mention, scene))
+        )
+        number = any(abs(n.start - mention.end) <= 3 or 0 <= mention.start - n.end <= 1 for n in scene.numbers)
+        if mention.cell is None and before in ("with", "с", "со") and counts and not number:
+            scene.use(mention)
+            scene.take([mention.start - 1])
+            found.append(Condition(column, ">", (0.0,), place=mention.start))
+    return found
+
+
+def _last(mention: Mention, scene: Scene) -> str:
+    return scene.tokens[mention.end - 1].text
+
+
+def compounds(scene: Scene) -> list[Condition]:
+    """«Двухкомнатная», «пятилетний»: a number and the column it counts, in one Russian adjective."""
+    found = []
+    for i, token in enumerate(scene.tokens):
+        lemma = next((key for key in sorted(token.keys) if key.endswith(("ный", "ний", "ой"))), "")
+        number = next((n for n in sorted(PREFIXES, key=len, reverse=True) if lemma.startswith(n)), "")
+        stem = lemma[len(number) : -3]
+        if i in scene.taken or not number or len(stem) < 4:
+            continue
+        columns = [c for c in scene.profile.columns if c.kind == "number" and not is_flag(c)]
+        fits = [c for c in columns if any(key.startswith(stem) for t in name_tokens(c.name)[:1] for key in t.keys)]
+        if len(fits) == 1:
+            scene.take([i])
+            scene.spent.update(id(m) for m in scene.mentions if i in m.places)
+            found.append(Condition(fits[0], "=", (float(PREFIXES[number]),), place=i))
+    return found
+
+
+PREFIXES = {
+    "одно": 1, "двух": 2, "трех": 3, "четырех": 4, "пяти": 5, "шести": 6, "семи": 7, "восьми": 8, "девяти": 9,
+    "десяти": 10,
+}  # fmt: skip
 
 
 def happened(scene: Scene) -> list[Condition]:

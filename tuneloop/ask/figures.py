@@ -111,7 +111,8 @@ def trend(slots: Slots) -> Query | None:
     scene.take(range(cue.start, cue.end))
     if slots.aggregate is not None:
         scene.take(range(slots.aggregate.start, slots.aggregate.end))
-    if measure is None and not (scene.has("count") or slots.filters):
+    rows = any(scene.names_row(token) for token in scene.tokens)
+    if measure is None and not (scene.has("count") or slots.filters or (rows and slots.aggregate is None)):
         return None
     aggregate = slots.aggregate.name if slots.aggregate else "sum" if scene.has("count") else "mean"
     return Query(

@@ -14,7 +14,18 @@ from functools import lru_cache
 
 from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column, Profile
-from tuneloop.ask.words import Token, distance, forms, inflections, is_cyrillic, is_known, name_tokens, skeleton, tokens, verbal_stem
+from tuneloop.ask.words import (
+    Token,
+    distance,
+    forms,
+    inflections,
+    is_cyrillic,
+    is_known,
+    name_tokens,
+    skeleton,
+    tokens,
+    verbal_stem,
+)
 
 SAME, FORM, KIN, SYNONYM, SOUND = 1.0, 0.94, 0.92, 0.9, 0.8
 LEAST_NAMED = 0.3  # a third of a column's name, weighted by rarity, is the least that may stand for it
@@ -241,7 +252,8 @@ def _says_head(words: Sequence[_Word], said: Iterable[int]) -> bool:
     return at == len(words) or not head or any(w < at for w in said)
 
 
-_PREPOSITIONS = frozenset("in per of to for from before after в во на до от по из у с со за для при".split())
+_BEFORE_MODIFIERS = "in per of to for from before after в во на до от по из у с со за для при"
+_PREPOSITIONS = frozenset(_BEFORE_MODIFIERS.split())
 
 
 def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table: Index) -> list[Mention]:

@@ -344,6 +344,8 @@ def flag_value(column: Column, so: bool) -> float | str | bool:
 
 def has_meaning(column: Column, meaning: str) -> bool:
     """Whether a column's name carries this concept."""
+    if meaning == "age" and any(t.text in ("год", "year") for t in name_tokens(column.name)):
+        return False  # «лет» is a form of «год», and a year of building is no age
     return any(meaning in meanings for meanings in lexicon.concepts(list(name_tokens(column.name))))
 
 

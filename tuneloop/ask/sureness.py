@@ -10,7 +10,7 @@ from tuneloop.ask import lexicon, linking
 from tuneloop.ask.comparisons import is_named
 from tuneloop.ask.query import Query, columns_of
 from tuneloop.ask.scene import Scene, has_meaning, label_column
-from tuneloop.ask.words import Token, is_cyrillic, part_of_speech
+from tuneloop.ask.words import Token, is_cyrillic, is_order, part_of_speech
 
 
 def unmet(scene: Scene, query: Query) -> float:
@@ -26,7 +26,7 @@ def unmet(scene: Scene, query: Query) -> float:
         superlative
         and not query.order
         and query.aggregate not in ("min", "max", "range")
-        and query.kind not in ("compare", "share", "correlation")
+        and query.kind not in ("compare", "share", "correlation", "summary")
     ):
         factor *= 0.35
     named = {i for m in scene.mentions if m.cell is None for i in m.places}
@@ -74,6 +74,9 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
     A noun for what a row is ("passengers") costs little, a verb little, a name or a number nearly all.
     """
     left = _cues_left(scene, query)
+    known = not scene.tokens or lexicon.is_filler(scene.tokens[0]) or any(c.start == 0 for c in scene.cues)
+    if not known and is_order(scene.tokens[0].text):
+        left.append((scene.tokens[0].raw, 0.3))  # an order that is not one to show something
     used = columns_of(query)
     entities = 0
     labels = [label_column(scene.profile)]
@@ -122,6 +125,9 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
             if any(lexicon.cell_concepts([token])):  # "women", where no cell is called so
                 left.append((token.raw, 0.6))
                 continue
+            if query.measure is not None and query.aggregate == "sum" and scene.has("count"):
+                left.append((token.raw, 0.6))  # "how much does the repair cost", where no column holds repairs
+                continue
             modifier = any(m.cell is None and m.end == i and m.column in used for m in scene.mentions)
             left.append((token.raw, 0.8 if modifier else 0.7 if _known_entity(scene) else 0.9))
         else:
@@ -158,6 +164,8 @@ def _beside_number(scene: Scene, i: int) -> bool:
 def _is_compound(scene: Scene, i: int) -> bool:
     """A noun that a cell describes ("green taxis"), or that stands before its measure ("trip distance")."""
     after_cell = any(m.cell is not None and m.end == i for m in scene.mentions)
+    described = i - 1 in scene.taken and part_of_speech(scene.tokens[i - 1].text) in ("ADJF", "PRTF")
+    after_cell = after_cell or (described and not any(i - 1 in m.places for m in scene.mentions))
     before_measure = any(m.cell is None and m.start == i + 1 and m.column.kind == "number" for m in scene.mentions)
     return after_cell or (before_measure and not is_cyrillic(scene.tokens[i].text))
 
@@ -195,7 +203,7 @@ def _is_action(word: str) -> bool:
     pos = part_of_speech(word)
     if pos:
         return pos in ("VERB", "INFN", "PRTF", "PRTS", "GRND", "ADVB", "PREP", "CONJ", "PRCL", "INTJ", "NPRO")
-    return word.endswith(("ing", "ed", "ly"))
+    return word.endswith(("ing", "ed", "ly")) or word in lexicon.words("past")
 
 
 def _names_rows(scene: Scene, i: int) -> bool:

@@ -33,7 +33,8 @@ _IRREGULAR = {
     "average": "average", "more": "more", "most": "most", "least": "least", "further": "far", "farther": "far",
     "furthest": "far", "farthest": "far", "mice": "mouse", "feet": "foot", "wives": "wife", "better": "good",
     "summer": "summer", "dinner": "dinner", "number": "number", "order": "order",
-    "offer": "offer", "letter": "letter", "matter": "matter", "best": "good", "worse": "bad", "worst": "bad", "earnings": "earn",
+    "offer": "offer", "letter": "letter", "matter": "matter", "best": "good", "worse": "bad", "worst": "bad",
+    "earnings": "earn",
 }  # fmt: skip
 
 # pymorphy3 takes these for other words.
@@ -182,6 +183,12 @@ def is_mass(word: str) -> bool:
     """Whether a Russian noun after "сколько" is in the singular, as only what is not counted piece by piece is."""
     parses = [p for p in _analyser().parse(word) if "NOUN" in p.tag and "gent" in p.tag]
     return bool(parses) and all("sing" in p.tag for p in parses)
+
+
+def is_order(word: str) -> bool:
+    """Whether a Russian word is a verb in the imperative and hardly anything else."""
+    parses = _analyser().parse(word)[:2] if is_cyrillic(word) else []
+    return bool(parses) and "impr" in parses[0].tag and not any("NOUN" in p.tag for p in parses)
 
 
 def is_known(word: str) -> bool:
