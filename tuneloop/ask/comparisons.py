@@ -6,16 +6,19 @@ The column is the one named right after the number, right before the comparison,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 from tuneloop.ask import dates, lexicon
 from tuneloop.ask.columns import Column
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
-from tuneloop.ask.numbers import Number
+from tuneloop.ask.numbers import SCALES, Number
+from tuneloop.ask.pairs import two_columns
 from tuneloop.ask.query import Condition
 from tuneloop.ask.scene import Scene, has_meaning, is_flag
 from tuneloop.ask.words import name_tokens
+from tuneloop.ask.years import date_column, use_named, year_column
 
 OPERATORS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
@@ -40,7 +43,7 @@ def ranges(scene: Scene) -> list[Condition]:
         column = _compared(scene, first.start - 1, second.end, first)
         if column is None:
             continue
-        low, high = (_scaled(n, column, scene) for n in (first, second))
+        low, high = (_scaled(n, column, scene) for n in (_same_scale(first, second, scene), second))
         scene.take(range(max(first.start - 1, 0), second.end))
         if column.kind == "date":
             span = (date(int(low), 1, 1), date(int(high) + 1, 1, 1))
@@ -50,6 +53,14 @@ def ranges(scene: Scene) -> list[Condition]:
     return found
 
 
+def _same_scale(first: Number, second: Number, scene: Scene) -> Number:
+    """«От 100 до 150 тысяч»: the thousands are of both."""
+    scales = [SCALES[key] for i in range(second.start, second.end) for key in scene.tokens[i].keys if key in SCALES]
+    own = any(key in SCALES for i in range(first.start, first.end) for key in scene.tokens[i].keys)
+    shared = scales and not own and first.value < second.value / scales[0]
+    return replace(first, value=first.value * scales[0]) if shared else first
+
+
 def comparisons(scene: Scene) -> list[Condition]:
     """more than 100, не менее пяти, старше 30, after 2015, 30 and older."""
     found = []
@@ -57,7 +68,7 @@ def comparisons(scene: Scene) -> list[Condition]:
         if cue.name not in OPERATORS or set(range(cue.start, cue.end)) <= scene.taken:
             continue
         number = _number_after(scene, cue.end) or _number_before(scene, cue) or _one_time(scene, cue)
-        if number is None and (pair := _two_columns(scene, cue)):
+        if number is None and (pair := two_columns(scene, cue)):
             found.append(pair)
             continue
         span = next((s for s in scene.spans if 0 <= s.start - cue.end <= 1), None)
@@ -88,43 +99,6 @@ def comparisons(scene: Scene) -> list[Condition]:
         else:
             found.append(Condition(column, op, (value,), place=cue.start))
     return found
-
-
-def _two_columns(scene: Scene, cue: Cue) -> Condition | None:
-    """Rows where one column is above another: "tip higher than the tolls", "the winner was younger than the loser"."""
-    than = scene.tokens[cue.end - 1].text in ("than", "чем")
-    if not than or not scene.has("count", "share", "list") or scene.has("howmuch", "ratio"):
-        return None
-    measure = scene.measures.get(cue.start, (None, 0))[0]
-    sign = 1
-    if measure is None or measure.generic:
-        numeric = [m for m in scene.free() if m.cell is None and m.column.kind == "number" and m.score >= 0.85]
-        first = next((m.column for m in reversed(numeric) if 0 <= cue.start - m.end <= 2), None)
-        second = next((m.column for m in numeric if 0 <= m.start - cue.end <= 1), None)
-    else:
-        meaning, sign = next((m for m in measure.concepts if _having(scene, m[0])), ("", 1))
-        near = range(max(cue.start - 3, 0), cue.start), range(cue.end, min(cue.end + 3, len(scene.tokens)))
-        first, second = (_beside(scene, _having(scene, meaning), places) for places in near)
-    if first is None or second is None or first == second:
-        return None
-    higher = (cue.name == "gt") if measure is None or measure.generic else sign > 0
-    scene.take(range(cue.start - 3 if measure else cue.start, cue.end + 3 if measure else cue.end))
-    for mention in scene.free():
-        if mention.column in (first, second) or (measure and cue.start - 3 <= mention.start < cue.end + 3):
-            scene.use(mention, surely=True)
-    return Condition(first, ">" if higher else "<", place=cue.start, other=second)
-
-
-def _having(scene: Scene, meaning: str) -> list[Column]:
-    return [c for c in scene.profile.columns if c.kind in ("number", "date") and has_meaning(c, meaning)]
-
-
-def _beside(scene: Scene, columns: list[Column], places: range) -> Column | None:
-    """Of columns with one meaning the one whose other words are said here: winner_age near "winner"."""
-    said = {key for i in places for key in scene.tokens[i].keys}
-    shared = [{k for t in name_tokens(c.name) for k in t.keys} for c in columns]
-    fits = [c for c, own in zip(columns, shared, strict=True) if said & own]
-    return fits[0] if len(fits) == 1 else None
 
 
 def _is_half(scene: Scene, cue: Cue) -> bool:
@@ -161,7 +135,7 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     unit = scene.tokens[end].text if end < len(scene.tokens) else ""
     in_unit = [c for c in scene.profile.columns if c.kind == "number" and unit in _units(c)] if unit else []
     if len(in_unit) == 1 and not after:
-        _use_named(scene, in_unit[0])
+        use_named(scene, in_unit[0])
         return in_unit[0]
     timely = not scene.tokens[max(start, 0)].keys.isdisjoint(lexicon.words("timely"))
     if (
@@ -179,7 +153,7 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
         for mention in after:
             if mention.column == column:
                 scene.use(mention)
-        _use_named(scene, column)
+        use_named(scene, column)
         return column
     said = scene.tokens[start - 1].keys if start > 0 else frozenset()
     paying = not said.isdisjoint(lexicon.words("paying") | lexicon.words("earning"))
@@ -191,7 +165,7 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     if chosen is not None and not (after and scene.has("count", "share") and not before and is_flag(chosen.column)):
         return scene.use(chosen).column
     if dates.is_year(f"{number.value:.0f}") and (column := year_column(scene, number.value)) is not None:
-        _use_named(scene, column)
+        use_named(scene, column)
         return column
     if end < len(scene.tokens) and not scene.tokens[end].keys.isdisjoint(lexicon.person_words()):
         sizes = [
@@ -249,12 +223,6 @@ def _takes_year(column: Column, number: Number) -> bool:
     return column.kind == "date" and dates.is_year(f"{number.value:.0f}")
 
 
-def _use_named(scene: Scene, column: Column) -> None:
-    for mention in scene.free():
-        if mention.column == column and mention.cell is None:
-            scene.use(mention)
-
-
 def _fenced(scene: Scene, start: int, end: int) -> bool:
     """Whether a number, a comma or a cell stands between: then the column belongs to something else."""
     return any(scene.tokens[i].kind == "number" or scene.tokens[i].text == "," for i in range(start, end))
@@ -268,26 +236,6 @@ def measured(scene: Scene, measure: lexicon.Measure) -> Column | None:
         if said or fits:
             return (said or fits)[0]
     return None
-
-
-def year_column(scene: Scene, value: float) -> Column | None:
-    """The column that holds this year: a number in range named so, else the first date column."""
-    numeric = [
-        c
-        for c in scene.profile.columns
-        if c.kind == "number" and has_meaning(c, "year") and isinstance(c.high, int | float) and c.high <= 2200
-    ]
-    fits = [c for c in numeric if isinstance(c.low, int | float) and c.low - 30 <= value <= float(c.high or 0) + 30]
-    two_digits = [c for c in numeric if isinstance(c.high, int | float) and c.high < 100]
-    said = [m.column for m in scene.mentions if m.cell is None and m.column.kind == "date" and _spans(m.column, value)]
-    days = [c for c in scene.profile.columns if c.kind == "date" and _spans(c, value)]
-    return next(iter([*fits, *said, *days, *two_digits]), None)
-
-
-def _spans(column: Column, year: float) -> bool:
-    """Whether a date column reaches this year, give or take one."""
-    low, high = str(column.low)[:4], str(column.high)[:4]
-    return not (low.isdigit() and high.isdigit()) or int(low) - 1 <= year <= int(high) + 1
 
 
 def _scaled(number: Number, column: Column, scene: Scene) -> float:
@@ -324,14 +272,6 @@ def _against_day(scene: Scene, cue: Cue, span: dates.Span) -> list[Condition]:
     op = OPERATORS[cue.name]
     day = span.after if op in (">", "<=") else span.first
     return [Condition(column, ">=" if op in (">", ">=") else "<", (day,), place=cue.start)]
-
-
-def date_column(scene: Scene) -> Column | None:
-    said = [m for m in scene.mentions if m.cell is None and m.column.kind == "date"]
-    if said:
-        _use_named(scene, said[0].column)
-        return said[0].column
-    return next((c for c in scene.profile.columns if c.kind == "date"), None)
 
 
 def against_average(scene: Scene) -> list[Condition]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column
+from tuneloop.ask.doubts import doubt_count, has_event
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Group, Query
 from tuneloop.ask.scene import Scene, has_meaning, is_flag, is_identifier, is_label
 from tuneloop.ask.slots import AGGREGATE_CUES, Slots, count_having, group_list, leaves_one_row
-from tuneloop.ask.words import is_mass, is_plural, part_of_speech
+from tuneloop.ask.words import is_plural, part_of_speech
 
 
 def correlation(slots: Slots) -> Query | None:
@@ -106,7 +107,7 @@ def trend(slots: Slots) -> Query | None:
         or has_meaning(column, "date")
     ):
         return None
-    slots.measures = [m for m in slots.measures if m.column != column]
+    slots.measures = [m for m in slots.measures if m.column != column and not has_meaning(m.column, "year")]
     measure = slots.measure(slots.aggregate or cue)
     scene.take(range(cue.start, cue.end))
     if slots.aggregate is not None:
@@ -275,53 +276,13 @@ def count(slots: Slots) -> Query | None:
     )
     if after is not None:
         return _count_of(slots, after, distinct is not None)
-    _doubt_count(slots, start)
+    listed = next((c for c in slots.filters if c.op == "in" and not c.part), None)
+    if listed is not None and sum(c.name == "count" for c in scene.cues) == len(listed.values):
+        slots.groups = [Group(listed.column)]  # «сколько женщин и сколько мужчин»: two figures
+        scene.take(i for c in scene.cues if c.name == "count" for i in range(c.start, c.end))
+        return Query("aggregate", "count", groups=group_list(slots), filters=slots.all, order="desc")
+    doubt_count(slots, start)
     return Query("aggregate", "count", filters=slots.all)
-
-
-def _doubt_count(slots: Slots, start: Cue) -> None:
-    """Rows are rarely what is counted where a condition leaves one row, or where a column holds quantities."""
-    scene = slots.scene
-    if leaves_one_row(slots):
-        scene.doubt("one row counted", 0.4)
-    if any(
-        c.op in ("like", "in") and not c.part and c.column.distinct > 0.7 * max(c.column.rows - c.column.missing, 1)
-        for c in slots.filters
-    ):
-        scene.doubt("single rows counted", 0.6)
-    if _asks_parts(scene, start):
-        scene.doubt("parts of a row, not rows", 0.6)
-    if _asks_amount(scene, start):
-        scene.doubt("rows, not an amount", 0.5)
-    if "total" in scene.words(range(start.start, start.end)) and any(
-        has_meaning(c, "quantity") and c.kind == "number" for c in scene.profile.columns
-    ):
-        scene.doubt("rows, not a sum", 0.6)
-
-
-def _asks_parts(scene: Scene, start: Cue) -> bool:
-    """ "How many gears do these cars have": the noun is not what rows are, and no column holds it."""
-    texts = [t.text for t in scene.tokens[start.end :] if t.kind == "word"]
-    linked = any(start.end in m.places for m in scene.mentions)
-    owner = start.end + 2
-    if scene.tokens[start.start].text == "сколько" and len(scene.tokens) > owner and texts[1:2] == ["у"]:
-        known = scene.names_row(scene.tokens[start.end])
-        return not linked and not known and not any(m.cell is not None and owner in m.places for m in scene.mentions)
-    return not linked and texts[1:2] in (["do"], ["does"], ["did"]) and texts[-1] in ("have", "had", "own", "contain")
-
-
-def _asks_amount(scene: Scene, start: Cue) -> bool:
-    """«Сколько воды», «сколько потрачено»: a noun in the singular, or a verb without any noun, asks for a sum."""
-    if scene.tokens[start.start].text != "сколько":
-        return False
-    linked = {i for m in scene.mentions for i in m.places} | scene.taken
-    rest = [i for i in range(start.end, len(scene.tokens)) if scene.tokens[i].kind == "word"]
-    rest = [i for i in rest if not lexicon.is_filler(scene.tokens[i])]
-    nouns = [i for i in rest if part_of_speech(scene.tokens[i].text) == "NOUN"]
-    if rest and rest[0] not in linked and part_of_speech(scene.tokens[rest[0]].text) == "PRTS":
-        return not any(scene.names_row(scene.tokens[i]) for i in nouns) and not any(i == rest[0] + 1 for i in nouns)
-    first = nouns[0] if nouns and nouns[0] not in linked else None
-    return first is not None and first <= start.end + 2 and is_mass(scene.tokens[first].text)
 
 
 def _directly(mentions: list[Mention], cue: Cue, scene: Scene) -> Mention | None:
@@ -354,7 +315,7 @@ def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
         )
         return Query("aggregate", "sum", column, filters=slots.all)
     timely = any(has_meaning(column, meaning) for meaning in ("month", "day", "week", "year", "season"))
-    if column.kind != "number" and column.distinct < 0.5 * rows and not timely and not _has_event(scene):
+    if column.kind != "number" and column.distinct < 0.5 * rows and not timely and not has_event(scene):
         scene.doubt(f"{column.name}: distinct", 0.75)
         return Query("aggregate", "distinct", column, filters=slots.all)
     if column.distinct < 0.9 * rows and column.kind != "number":
@@ -362,16 +323,6 @@ def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
     if leaves_one_row(slots):
         scene.doubt("one row counted", 0.4)
     return Query("aggregate", "count", filters=slots.all)
-
-
-def _has_event(scene: Scene) -> bool:
-    """Whether something happened: "books were borrowed" counts the times, "species live on Dream" the species."""
-    for token in scene.tokens:
-        if token.kind == "word" and token.text not in lexicon.words("auxiliaries"):
-            past = token.text.endswith("ed") or token.text in lexicon.words("past")
-            if past or part_of_speech(token.text) in ("VERB", "PRTS"):
-                return True
-    return False
 
 
 def plain_measure(slots: Slots) -> Query | None:

@@ -10,6 +10,7 @@ from tuneloop.ask import dates, lexicon, linking, numbers
 from tuneloop.ask.columns import Column, Profile
 from tuneloop.ask.lexicon import Cue, Measure
 from tuneloop.ask.linking import Mention
+from tuneloop.ask.typos import corrected
 from tuneloop.ask.words import Token, is_plural, name_tokens, tokens
 
 # Cues whose word may as well be a column or a cell ("total", "average", "first"): a link must be exact to win.
@@ -103,7 +104,7 @@ def open_scene(question: str, profile: Profile) -> Scene:
     taken = frozenset(i for m in mentions for i in m.places) | {
         i for c in lexicon.cues(found) for i in range(c.start, c.end)
     }
-    mended = linking.corrected(found, profile, taken)
+    mended = corrected(found, profile, taken)
     changed = [i for i, (a, b) in enumerate(zip(found, mended, strict=True)) if a is not b]
     if changed:
         found, mentions = mended, linking.links(mended, profile)

@@ -73,10 +73,7 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
 
     A noun for what a row is ("passengers") costs little, a verb little, a name or a number nearly all.
     """
-    left = _cues_left(scene, query)
-    known = not scene.tokens or lexicon.is_filler(scene.tokens[0]) or any(c.start == 0 for c in scene.cues)
-    if not known and is_order(scene.tokens[0].text):
-        left.append((scene.tokens[0].raw, 0.3))  # an order that is not one to show something
+    left = _cues_left(scene, query) + _order_left(scene)
     used = columns_of(query)
     entities = 0
     labels = [label_column(scene.profile)]
@@ -122,17 +119,33 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
             left.append((token.raw, 0.92 if is_cyrillic(token.text) else 0.82))
         elif entities == 0 and _names_rows(scene, i):
             entities += 1
-            if any(lexicon.cell_concepts([token])):  # "women", where no cell is called so
-                left.append((token.raw, 0.6))
-                continue
-            if query.measure is not None and query.aggregate == "sum" and scene.has("count"):
-                left.append((token.raw, 0.6))  # "how much does the repair cost", where no column holds repairs
-                continue
-            modifier = any(m.cell is None and m.end == i and m.column in used for m in scene.mentions)
-            left.append((token.raw, 0.8 if modifier else 0.7 if _known_entity(scene) else 0.9))
+            left.append((token.raw, _of_rows(scene, query, i)))
         else:
             left.append((token.raw, 0.6))
     return left
+
+
+def _of_rows(scene: Scene, query: Query, i: int) -> float:
+    """What is left of the sureness with a noun that may say what rows are, and may as well say something else."""
+    token = scene.tokens[i]
+    if any(lexicon.cell_concepts([token])):
+        return 0.6  # "women", where no cell is called so
+    if query.measure is not None and query.aggregate == "sum" and scene.has("count"):
+        return 0.9 if token.text in lexicon.words("past") else 0.6  # "how much is the repair", of which nothing is held
+    if query.kind == "share" and not query.part:
+        return 0.7  # "the share of X by city" has X for its part, not for its rows
+    if any(m.cell is None and m.end == i and m.column in columns_of(query) for m in scene.mentions):
+        return 0.8
+    return 0.7 if _known_entity(scene) else 0.9
+
+
+def _order_left(scene: Scene) -> list[tuple[str, float]]:
+    """An order that is not one to show something: "fire all directors"."""
+    if not scene.tokens:
+        return []
+    word = scene.tokens[0]
+    known = lexicon.is_filler(word) or any(c.start == 0 for c in scene.cues)
+    return [(word.raw, 0.3)] if word.text in lexicon.words("orders") or (not known and is_order(word.text)) else []
 
 
 _PLAIN_CUES = {
@@ -203,7 +216,7 @@ def _is_action(word: str) -> bool:
     pos = part_of_speech(word)
     if pos:
         return pos in ("VERB", "INFN", "PRTF", "PRTS", "GRND", "ADVB", "PREP", "CONJ", "PRCL", "INTJ", "NPRO")
-    return word.endswith(("ing", "ed", "ly")) or word in lexicon.words("past")
+    return word.endswith(("ing", "ed", "ly"))
 
 
 def _names_rows(scene: Scene, i: int) -> bool:

@@ -10,7 +10,7 @@ from tuneloop.ask.columns import Column
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Group, Query
-from tuneloop.ask.scene import Scene, has_meaning, is_flag, label_column
+from tuneloop.ask.scene import Scene, has_meaning, is_flag, is_identifier, label_column
 from tuneloop.ask.slots import (
     AGGREGATE_CUES,
     Slots,
@@ -79,9 +79,7 @@ def superlative(slots: Slots) -> Query | None:
     _doubt_order(slots, measure, implied is not None)
     if measure is None:
         return _most_rows(slots, named or texts, order, limit)
-    if scene.has("max") and scene.has("min") and scene.has("and") and not (named or texts or limit):
-        for used in (c for c in scene.cues if c.name in ("max", "min")):
-            scene.take(range(used.start, used.end))
+    if not (named or texts or limit) and _both_ends(scene):
         return Query("summary", measure=measure, filters=slots.all)
     slots.measures = [m for m in slots.measures if m.column != measure]
     said = any(m.column == measure and m.cell is None for m in scene.mentions)
@@ -100,6 +98,15 @@ def superlative(slots: Slots) -> Query | None:
             order=order,
         )
     return _extreme_rows(slots, named, texts, measure, order, limit)
+
+
+def _both_ends(scene: Scene) -> bool:
+    """The least and the greatest, asked for at once."""
+    ends = [c for c in scene.cues if c.name in ("max", "min")]
+    both = len({c.name for c in ends}) == 2 and len({c.start for c in ends}) == 2 and scene.has("and")
+    if both:
+        scene.take(i for c in ends for i in range(c.start, c.end))
+    return both
 
 
 def _doubt_order(slots: Slots, measure: Column | None, implied: bool) -> None:
@@ -182,6 +189,9 @@ def _extreme_rows(
         if isinstance(mention, Mention):
             show.append(scene.use(mention).column)
     label = _person(scene, measure) or label_column(scene.profile)
+    asks_who = any(t.text in ("who", "кто") for t in scene.tokens)
+    if not show and asks_who and label is not None and is_identifier(label, scene.profile):
+        scene.doubt(f"who = {label.name}", 0.5)
     if not show and label is not None and label != measure:
         show.append(label)
     if not show:
@@ -290,6 +300,9 @@ def lookup(slots: Slots) -> Query | None:
         scene.doubt("no condition", 0.5)
     if scene.has("or") and any(c.op == "in" and c.column != target.column for c in slots.filters):
         scene.doubt("one of two", 0.4)
+    repeated = target.column.distinct < 0.5 * max(scene.profile.rows, 1)
+    if repeated and any(c.op in ("!=", "not in") and c.column != target.column for c in slots.filters):
+        scene.doubt("none of its rows, or some that are not", 0.4)
     if any(c.column == target.column and c.op in ("=", "like", "part") for c in slots.filters):
         scene.doubt("the condition itself", 0.3)
     column = scene.use(target).column
