@@ -176,6 +176,12 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
         if sizes:
             scene.doubt(f"{scene.tokens[end].raw} = {sizes[0].name}", 0.9)
             return sizes[0]
+    ages = [c for c in scene.profile.columns if c.kind == "number" and has_meaning(c, "age")]
+    people = {"male", "female", "child", "adult"}
+    people_said = any(meanings & people for meanings in lexicon.cell_concepts(scene.tokens))
+    if len(ages) == 1 and people_said and not scene.gap(end, len(scene.tokens)) and number.value <= 120:
+        scene.doubt(f"{number.value:g}: {ages[0].name}", 0.85)  # "women over 60"
+        return ages[0]
     rest = [m for m in numeric if not is_flag(m.column)]
     if len(rest) == 1 and not scene.has("each"):
         scene.doubt(f"{number.value:g}: {rest[0].column.name}", 0.8)

@@ -88,6 +88,7 @@ def _missing(scene: Scene) -> list[Condition]:
         if cue.name not in ("missing", "known"):
             continue
         near = [m for m in scene.free() if m.cell is None and min(abs(m.start - cue.end), abs(cue.start - m.end)) <= 3]
+        near = [m for m in near if m.column.missing] or near
         if near:
             mention = min(near, key=lambda m: min(abs(m.start - cue.end), abs(cue.start - m.end)))
             scene.use(mention)

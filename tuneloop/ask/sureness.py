@@ -219,29 +219,15 @@ def _is_action(word: str) -> bool:
     return word.endswith(("ing", "ed", "ly"))
 
 
+_BEFORE_ROWS = {
+    "count", "share", "which", "list", "max", "min", "top", "mean", "distinct", "sum", "half", "third", "quarter",
+    "howmuch", "exists", "truth",
+}  # fmt: skip
+
+
 def _names_rows(scene: Scene, i: int) -> bool:
     """The noun after "how many", "which", a figure or its measure, or the subject of the question."""
-    before = [
-        c
-        for c in scene.cues
-        if c.end <= i
-        and c.name
-        in (
-            "count",
-            "share",
-            "which",
-            "list",
-            "max",
-            "min",
-            "top",
-            "mean",
-            "distinct",
-            "sum",
-            "half",
-            "third",
-            "quarter",
-        )
-    ]
+    before = [c for c in scene.cues if c.end <= i and c.name in _BEFORE_ROWS]
     near = any(scene.gap(c.end, i) <= (0 if c.name == "which" else 1) for c in before)
     after_link = any(m.end <= i and scene.gap(m.end, i) == 0 for m in scene.mentions)
     if any(m.cell is not None and m.start == i + 1 for m in scene.mentions) and after_link:

@@ -121,7 +121,7 @@ def _doubt_order(slots: Slots, measure: Column | None, implied: bool) -> None:
     if has_meaning(measure, "rank") or has_meaning(measure, "position"):
         scene.doubt(f"{measure.name}: which end is the top?", 0.4)
     after = slots.extreme[0].end if slots.extreme else len(scene.tokens)
-    if after < len(scene.tokens):
+    if after < len(scene.tokens) and after not in scene.taken:
         said = any(after in m.places for m in scene.mentions) or any(c.start <= after < c.end for c in scene.cues)
         if not said and not lexicon.is_filler(scene.tokens[after]) and scene.tokens[after].kind == "word":
             scene.doubt(f"{scene.tokens[after].raw} = {measure.name}", 0.4)
