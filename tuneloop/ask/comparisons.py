@@ -80,6 +80,7 @@ def comparisons(scene: Scene) -> list[Condition]:
         column = _compared(scene, cue.start, max(number.end, cue.end), number)
         if column is None:
             continue
+        _doubt_unit(scene, number, column)
         op = OPERATORS[cue.name]
         if scene.tokens[cue.start].text == "до" and column.kind != "date" and not has_meaning(column, "year"):
             op = "<="
@@ -167,6 +168,17 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     if dates.is_year(f"{number.value:.0f}") and (column := year_column(scene, number.value)) is not None:
         use_named(scene, column)
         return column
+    if (column := _of_people(scene, end, number)) is not None:
+        return column
+    rest = [m for m in numeric if not is_flag(m.column)]
+    if len(rest) == 1 and not scene.has("each"):
+        scene.doubt(f"{number.value:g}: {rest[0].column.name}", 0.8)
+        return scene.use(rest[0]).column
+    return None
+
+
+def _of_people(scene: Scene, end: int, number: Number) -> Column | None:
+    """The size of a party for "more than 4 people", the age for "women over 60"."""
     if end < len(scene.tokens) and not scene.tokens[end].keys.isdisjoint(lexicon.person_words()):
         sizes = [
             c
@@ -182,16 +194,19 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     if len(ages) == 1 and people_said and not scene.gap(end, len(scene.tokens)) and number.value <= 120:
         scene.doubt(f"{number.value:g}: {ages[0].name}", 0.85)  # "women over 60"
         return ages[0]
-    rest = [m for m in numeric if not is_flag(m.column)]
-    if len(rest) == 1 and not scene.has("each"):
-        scene.doubt(f"{number.value:g}: {rest[0].column.name}", 0.8)
-        return scene.use(rest[0]).column
     return None
+
+
+def _doubt_unit(scene: Scene, number: Number, column: Column) -> None:
+    """Minutes compared with a column of seconds."""
+    said = lexicon.units_of(scene.tokens[number.end]) if number.end < len(scene.tokens) else frozenset()
+    if said and _units(column) and not said & _units(column):
+        scene.doubt(f"{column.name}: {scene.tokens[number.end].raw}", 0.4)
 
 
 def _units(column: Column) -> set[str]:
     """The units that stand in a column's name or beside its cells."""
-    return {column.unit.lower(), *(t.text for t in name_tokens(column.name) if t.text in lexicon.words("units"))}
+    return {column.unit.lower(), *(t.text for t in name_tokens(column.name) if t.text in lexicon.words("units"))} - {""}
 
 
 def money(scene: Scene) -> Column | None:

@@ -10,9 +10,9 @@ from tuneloop.ask.columns import Column
 from tuneloop.ask.comparisons import measured
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.query import Condition, Group, Query
-from tuneloop.ask.scene import Scene, has_meaning, is_flag
+from tuneloop.ask.scene import Scene, averaged, has_meaning, is_flag, is_paper
 from tuneloop.ask.slots import Slots, group_list, implied_measure
-from tuneloop.ask.words import part_of_speech
+from tuneloop.ask.words import is_plural, part_of_speech
 
 FRACTIONS = {"half": 50.0, "third": 100 / 3, "quarter": 25.0}
 
@@ -176,7 +176,7 @@ def share(slots: Slots) -> Query | None:
     if slots.measures and not part_of_sum and not slots.filters and not slots.groups and not slots.target:
         return None
     scene.take(range(cue.start, cue.end))
-    measure = slots.measure(slots.aggregate) if part_of_sum else None
+    measure = slots.measure(slots.aggregate) if part_of_sum else _parted(slots, cue)
     if part_of_sum and slots.aggregate is not None:
         scene.take(range(slots.aggregate.start, slots.aggregate.end))
     if slots.extreme and slots.filters and (slots.groups or slots.target):
@@ -197,6 +197,16 @@ def share(slots: Slots) -> Query | None:
         slots.groups = [single[0]]
         return Query("share", measure=measure, groups=group_list(slots))
     return None
+
+
+def _parted(slots: Slots, cue: Cue) -> Column | None:
+    """The amount right after "share of", of which a part is asked: "what share of the costs is rent"."""
+    near = [m for m in slots.measures if 0 <= m.start - cue.end <= 1 and not is_flag(m.column)]
+    if not near or not slots.filters or averaged(near[0].column):
+        return None
+    if near[0].score < 1 and is_plural(slots.scene.tokens[near[0].start].text) and is_paper(near[0].column):
+        return None  # "what share of bills": of their number
+    return slots.scene.use(near[0]).column
 
 
 def _base_and_part(slots: Slots) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:

@@ -3,10 +3,51 @@
 from __future__ import annotations
 
 from tuneloop.ask import lexicon
+from tuneloop.ask.columns import Column
+from tuneloop.ask.comparisons import money
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.scene import Scene, has_meaning
 from tuneloop.ask.slots import Slots, leaves_one_row
-from tuneloop.ask.words import is_mass, part_of_speech
+from tuneloop.ask.words import is_mass, name_tokens, part_of_speech
+
+
+def asked_unit(scene: Scene, i: int) -> Column | None:
+    """The column whose unit "how many" asks for: «сколько тонн» is the column "Урожай, т"."""
+    if i >= len(scene.tokens) or not (units := lexicon.units_of(scene.tokens[i])):
+        return None
+    if any(i in m.places for m in scene.mentions):
+        return None
+    numeric = [c for c in scene.profile.columns if c.kind == "number"]
+    fits = [c for c in numeric if units & {c.unit.lower(), *(t.text for t in name_tokens(c.name))}]
+    if len(fits) != 1:
+        scene.doubt(f"{scene.tokens[i].raw}: ?", 0.3)
+        return None
+    scene.take([i])
+    for mention in scene.free():
+        if mention.column == fits[0]:
+            scene.use(mention)
+    scene.doubt(f"sum({fits[0].name})", 0.85)
+    return fits[0]
+
+
+def asked_money(scene: Scene, cue: Cue) -> Column | None:
+    """«Сколько заплатили», «сколько налогов заплатили»: the sum of the money, where no rows are named after "сколько".
+
+    «Сколько раз платили» counts rows.
+    """
+    i = cue.end
+    while i < len(scene.tokens) and scene.tokens[i].keys & {"всего", "весь"}:
+        i += 1
+    if scene.tokens[cue.start].text != "сколько" or i >= len(scene.tokens) or _times(scene, cue):
+        return None
+    paying = not scene.tokens[i].keys.isdisjoint(lexicon.words("paying"))
+    cell = any(m.cell is not None and i in m.places for m in scene.mentions)
+    later = any(not t.keys.isdisjoint(lexicon.words("paying")) for t in scene.tokens[i + 1 : i + 3])
+    return money(scene) if paying or (cell and later) else None
+
+
+def _times(scene: Scene, cue: Cue) -> bool:
+    return any(scene.tokens[i].text == "раз" for i in range(cue.start, min(cue.end + 1, len(scene.tokens))))
 
 
 def doubt_count(slots: Slots, start: Cue) -> None:
@@ -54,7 +95,10 @@ def _asks_amount(scene: Scene, start: Cue) -> bool:
     nouns = [i for i in rest if part_of_speech(scene.tokens[i].text) == "NOUN"]
     if rest and rest[0] not in linked and part_of_speech(scene.tokens[rest[0]].text) == "PRTS":
         return not any(scene.names_row(scene.tokens[i]) for i in nouns) and not any(i == rest[0] + 1 for i in nouns)
-    first = nouns[0] if nouns and nouns[0] not in linked else None
+    columns = {i for m in scene.mentions if m.cell is None for i in m.places}
+    cells = {i for m in scene.mentions if m.cell is not None for i in m.places}
+    nouns = [i for i in nouns if i in cells or i not in scene.taken]
+    first = nouns[0] if nouns and nouns[0] not in columns else None  # «сколько пшеницы» is no count of rows either
     return first is not None and first <= start.end + 2 and is_mass(scene.tokens[first].text)
 
 

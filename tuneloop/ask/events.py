@@ -10,7 +10,7 @@ from tuneloop.ask.columns import Column
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Condition
-from tuneloop.ask.scene import Scene, is_flag, is_identifier, is_label
+from tuneloop.ask.scene import Scene, flag_value, is_flag, is_identifier, is_label
 from tuneloop.ask.words import Token, forms, is_plural, name_tokens, part_of_speech
 
 NOT_IN_FRONT = ("un", "не")  # unpaid, невозвращенный
@@ -73,6 +73,11 @@ def happened(scene: Scene) -> list[Condition]:
         if i in scene.taken or token.kind != "word":
             continue
         stem = _without_not(token)
+        if stem is not None and (flag := _flag(scene, stem)) is not None:
+            scene.take([i])
+            scene.spent.update(id(m) for m in scene.mentions if m.places == frozenset((i,)))
+            found.append(Condition(flag, "=", (flag_value(flag, False),), place=i))
+            continue
         column = _event_column(scene, stem or token, i)
         denied = None if stem else _denied(scene, i)
         if column is None or not (stem or denied or _is_verb(token)):
@@ -85,6 +90,12 @@ def happened(scene: Scene) -> list[Condition]:
         scene.spent.update(id(m) for m in scene.mentions if m.places == frozenset((i,)))
         found.append(_test(column, not (stem or denied), i))
     return found
+
+
+def _flag(scene: Scene, token: Token) -> Column | None:
+    """The one flag that a word names: "solved" in "unsolved"."""
+    fits = [c for c in scene.profile.columns if is_flag(c) and linking.columns_named(token, c)]
+    return fits[0] if len(fits) == 1 else None
 
 
 def _test(column: Column, so: bool, place: int) -> Condition:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column
-from tuneloop.ask.doubts import doubt_count, has_event
+from tuneloop.ask.doubts import asked_money, asked_unit, doubt_count, has_event
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Group, Query
-from tuneloop.ask.scene import Scene, has_meaning, is_flag, is_identifier, is_label
+from tuneloop.ask.scene import Scene, averaged, has_meaning, is_flag, is_identifier, is_label, is_paper, label_column
 from tuneloop.ask.slots import AGGREGATE_CUES, Slots, count_having, group_list, leaves_one_row
 from tuneloop.ask.words import is_plural, part_of_speech
 
@@ -113,9 +113,14 @@ def trend(slots: Slots) -> Query | None:
     if slots.aggregate is not None:
         scene.take(range(slots.aggregate.start, slots.aggregate.end))
     rows = any(scene.names_row(token) for token in scene.tokens)
+    label = label_column(scene.profile)
+    rows = rows or any(m.column == label and m.cell is None for m in scene.mentions)
     if measure is None and not (scene.has("count") or slots.filters or (rows and slots.aggregate is None)):
         return None
-    aggregate = slots.aggregate.name if slots.aggregate else "sum" if scene.has("count") else "mean"
+    flow = measure is not None and any(has_meaning(measure, meaning) for meaning in lexicon.words("flows"))
+    aggregate = slots.aggregate.name if slots.aggregate else "sum" if scene.has("count") or flow else "mean"
+    if measure is not None and slots.aggregate is None and not averaged(measure) and not _one_row_each(slots, column):
+        scene.doubt(f"{aggregate}({measure.name})", 0.75)
     return Query(
         "aggregate",
         aggregate if measure else "count",
@@ -124,6 +129,11 @@ def trend(slots: Slots) -> Query | None:
         filters=slots.all,
         order="group",
     )
+
+
+def _one_row_each(slots: Slots, column: Column) -> bool:
+    """Whether there is one row for each year: then every figure of a group is the same."""
+    return column.distinct >= slots.scene.profile.rows - column.missing
 
 
 def _is_height(slots: Slots, cue: Cue) -> bool:
@@ -259,6 +269,10 @@ def count(slots: Slots) -> Query | None:
     if following is not None and following.keys & lexicon.words("money") and slots.measures:
         scene.take([start.end])
         return Query("aggregate", "sum", slots.measure(cue), groups=group_list(slots), filters=slots.all)
+    if (column := asked_unit(scene, start.end)) is not None:
+        return Query("aggregate", "sum", column, groups=group_list(slots), filters=slots.all)
+    if (column := asked_money(scene, start)) is not None:
+        return Query("aggregate", "sum", column, groups=group_list(slots), filters=slots.all)
     if slots.groups:
         measure = slots.measure(cue) if _directly(slots.measures, start, scene) else None
         having = count_having(slots)
@@ -299,9 +313,11 @@ def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
         if not distinct:
             scene.doubt(f"{column.name}: distinct", 0.8)
         return Query("aggregate", "distinct", column, filters=slots.all)
-    paper = any(has_meaning(column, m) for m in ("bill", "charge", "payment", "fee", "fare"))
+    if scene.tokens[mention.start].keys & {"стоить"}:
+        scene.doubt(f"mean({column.name})", 0.75)  # «сколько стоит тонна»
+        return Query("aggregate", "mean", column, filters=slots.all)
     said = scene.tokens[mention.start].text
-    paper = paper and column.kind == "number" and mention.score < 1 and part_of_speech(said) in ("NOUN", "")
+    paper = is_paper(column) and column.kind == "number" and mention.score < 1 and part_of_speech(said) in ("NOUN", "")
     if paper and is_plural(said):
         scene.doubt(f"sum({column.name})", 0.5)  # "how many bills" asks for their number
     if (
@@ -335,7 +351,8 @@ def plain_measure(slots: Slots) -> Query | None:
     if not slots.filters and not slots.groups:
         scene.doubt(f"mean({measure.name})", 0.7)
     else:
-        scene.doubt(f"mean({measure.name})", 0.85)
+        flows = leaves_one_row(slots) or total or averaged(measure)
+        scene.doubt(f"mean({measure.name})", 0.85 if flows else 0.75)
     return Query(
         "aggregate",
         "sum" if total else "mean",

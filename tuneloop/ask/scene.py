@@ -11,7 +11,7 @@ from tuneloop.ask.columns import Column, Profile
 from tuneloop.ask.lexicon import Cue, Measure
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.typos import corrected
-from tuneloop.ask.words import Token, is_plural, name_tokens, tokens
+from tuneloop.ask.words import Token, is_plural, name_tokens, part_of_speech, tokens
 
 # Cues whose word may as well be a column or a cell ("total", "average", "first"): a link must be exact to win.
 STRONG = {
@@ -165,7 +165,7 @@ def _is_cue(mention: Mention, strong: set[int], scene: Scene) -> bool:
 
 def _is_row_noun(mention: Mention, scene: Scene) -> bool:
     """A word that columns of different kinds share, said alone: "visits" beside "first visit" and "date of visit"."""
-    if mention.cell is not None or len(mention.places) > 1 or not mention.missed or mention.score >= 0.5:
+    if mention.cell is not None or len(mention.places) > 1 or not mention.missed or mention.score > 0.5:
         return False
     return not scene.tokens[mention.start].keys.isdisjoint(row_nouns(scene.profile))
 
@@ -321,7 +321,10 @@ def row_nouns(profile: Profile) -> frozenset[str]:
                 kinds.setdefault(key, set()).add("flag" if is_flag(column) else column.kind)
         if len(words) == 1 or any(has_meaning(column, m) for m in ("name", "id")):
             alone |= {key for t in words for key in t.keys}
-    return frozenset(key for key, found in kinds.items() if len(found) > 1 and key not in alone)
+    day = next((c for c in profile.columns if c.kind == "date"), None)
+    said = [t for t in name_tokens(day.name) if t.kind == "word" and part_of_speech(t.text) == "NOUN"] if day else []
+    dated = {key for t in said if not t.keys & {"дата", "день", "время"} for key in t.keys}  # «Дата операции»
+    return frozenset({key for key, found in kinds.items() if len(found) > 1 and key not in alone} | (dated - alone))
 
 
 def is_flag(column: Column) -> bool:
@@ -348,6 +351,16 @@ def has_meaning(column: Column, meaning: str) -> bool:
     if meaning == "age" and any(t.text in ("год", "year") for t in name_tokens(column.name)):
         return False  # «лет» is a form of «год», and a year of building is no age
     return any(meaning in meanings for meanings in lexicon.concepts(list(name_tokens(column.name))))
+
+
+def averaged(column: Column) -> bool:
+    """Whether the figure of many rows of this column is their mean: of prices, ages and ratings, not of amounts."""
+    return any(has_meaning(column, meaning) for meaning in lexicon.words("averaged"))
+
+
+def is_paper(column: Column) -> bool:
+    """Amounts that stand on a paper each, so that "bills" may as well mean the papers."""
+    return any(has_meaning(column, meaning) for meaning in ("bill", "charge", "payment", "fee", "fare"))
 
 
 def label_column(profile: Profile) -> Column | None:

@@ -82,6 +82,15 @@ def _groups(scene: Scene) -> list[Mention | Group]:
                 and _groupable(m.column)
                 and not (m.column.kind == "number" and not is_label(m.column) and scene.has("top", "bottom"))
             ]
+            if scene.has("top", "bottom") and any(c.name == "count" and c.start == cue.end for c in scene.cues):
+                scene.take(range(cue.start, cue.end))
+                scene.spent.update(id(m) for m in near)
+                scene.take(i for m in near for i in m.places)
+                continue  # "top 2 districts by number of incidents" counts rows
+            if near and near[0].column.distinct >= 0.95 * scene.profile.rows and scene.has("mean"):
+                scene.take(range(cue.start, cue.end))
+                scene.use(near[0])
+                continue  # "per order", where each row is one
             for mention in near[:1]:
                 if mention not in found:
                     found.append(mention)

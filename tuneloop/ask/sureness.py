@@ -10,7 +10,7 @@ from tuneloop.ask import lexicon, linking
 from tuneloop.ask.comparisons import is_named
 from tuneloop.ask.query import Query, columns_of
 from tuneloop.ask.scene import Scene, has_meaning, label_column
-from tuneloop.ask.words import Token, is_cyrillic, is_order, part_of_speech
+from tuneloop.ask.words import Token, is_cyrillic, is_order, is_plural, part_of_speech
 
 
 def unmet(scene: Scene, query: Query) -> float:
@@ -115,6 +115,8 @@ def unexplained(scene: Scene, query: Query) -> list[tuple[str, float]]:
             left.append((token.raw, 0.4))
         elif lexicon.has_concept(token.text) and (entities or not _names_rows(scene, i)):
             left.append((token.raw, 0.7 if part_of_speech(token.text) in ("VERB", "PRTS", "GRND") else 0.45))
+        elif part_of_speech(token.text) in ("ADJF", "PRTF", "COMP") or _describes(scene, i):
+            left.append((token.raw, 0.5))
         elif _is_action(token.text):
             left.append((token.raw, 0.92 if is_cyrillic(token.text) else 0.82))
         elif entities == 0 and _names_rows(scene, i):
@@ -202,7 +204,23 @@ _MUST = {
 
 
 def _known_entity(scene: Scene) -> bool:
+    label = label_column(scene.profile)
+    named = label is not None and label.kind == "text" and label.distinct >= 0.95 * scene.profile.rows
+    if named and label is not None and not (has_meaning(label, "name") or has_meaning(label, "title")):
+        return True  # rows are what this column is called
     return any(c.name.lower().endswith("id") and len(c.name) > 2 for c in scene.profile.columns)
+
+
+def _describes(scene: Scene, i: int) -> bool:
+    """An English word in "-ed" right before the noun it describes: "overdue" and "unsolved assaults" are conditions."""
+    if not scene.tokens[i].text.endswith("ed") or i + 1 >= len(scene.tokens):
+        return False
+    after = scene.tokens[i + 1]
+    before = scene.tokens[i - 1].text if i else ""
+    noun = scene.names_row(after) or any(
+        m.start == i + 1 and (m.cell or m.column.kind == "text") for m in scene.mentions
+    )
+    return noun and is_plural(after.text) and before not in lexicon.words("auxiliaries")
 
 
 def _is_measurable(token: Token) -> bool:
