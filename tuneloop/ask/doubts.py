@@ -99,7 +99,8 @@ def _asks_amount(scene: Scene, start: Cue) -> bool:
     cells = {i for m in scene.mentions if m.cell is not None for i in m.places}
     nouns = [i for i in nouns if i in cells or i not in scene.taken]
     first = nouns[0] if nouns and nouns[0] not in columns else None  # «сколько пшеницы» is no count of rows either
-    return first is not None and first <= start.end + 2 and is_mass(scene.tokens[first].text)
+    turned = first is not None and any(scene.tokens[i].text in lexicon.words("turns") for i in range(start.end, first))
+    return first is not None and first <= start.end + 2 and not turned and is_mass(scene.tokens[first].text)
 
 
 def has_event(scene: Scene) -> bool:

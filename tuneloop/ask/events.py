@@ -126,7 +126,8 @@ def _event_column(scene: Scene, token: Token, i: int) -> Column | None:
     events = [c for c in fits if c.kind == "date" and c.missing] + [
         c for c in counts if not is_identifier(c, scene.profile)
     ]
-    return events[0] if len(events) == 1 and len(fits) == 1 else None
+    others = [c for c in fits if c not in events]
+    return events[0] if len(events) == 1 and all(c.kind == "text" and not is_flag(c) for c in others) else None
 
 
 def _is_verb(token: Token) -> bool:

@@ -103,7 +103,7 @@ def _name_words(column: Column) -> list[_Word]:
     words = []
     for token, meanings in zip(found, lexicon.concepts(found), strict=True):
         named = len(found) > 1 and token.text in ("name", "names", "title", "имя", "название", "наименование")
-        little = token.text in ("of", "the", "id", "no", "to", "at", "and", "и", "в", "по", "на", "к")
+        little = token.text in ("of", "the", "id", "no", "to", "at", "on", "and", "и", "в", "по", "на", "к")
         light = named or (len(found) > 1 and (little or token.text in lexicon.words("units")))
         words.append(_Word(token.keys, meanings, 0.15 if light else 1.0, token.text, light))
     return words

@@ -37,6 +37,8 @@ _IRREGULAR = {
     "earnings": "earn",
 }  # fmt: skip
 
+_PLURALS = frozenset(("men", "women", "children", "people", "persons", "mice", "feet", "wives"))
+
 # pymorphy3 takes these for other words.
 _RUSSIAN = {"самой": "самый", "самом": "самый"}
 
@@ -175,7 +177,7 @@ def verbal_stem(word: str) -> str:
 def is_plural(word: str) -> bool:
     """Whether a noun is in the plural; of an English one its ending says so."""
     if not _CYRILLIC.search(word):
-        return word.endswith("s") and not word.endswith(("ss", "us", "is"))
+        return word in _PLURALS or (word.endswith("s") and not word.endswith(("ss", "us", "is")))
     return str(_analyser().parse(word)[0].tag.number or "") == "plur"
 
 
