@@ -1,12 +1,15 @@
 """Questions in plain words against tables: how many are read, how many right, how many wrong but sure, and how fast.
 
-Three sets: the freelancer questions with known figures, the project's own questions with gold SQL
-(tests/ask/questions.toml), and the development part of WikiTableQuestions (Pasupat and Liang, ACL 2015). Before them:
-what the guard makes of the gold queries of two other sets. The data are the archives beside the checkout.
+Four sets: the freelancer questions with known figures, the project's own questions with gold SQL
+(tests/ask/questions.toml), fresh questions in two halves of which the reader was first mended on one only
+(tests/ask/fresh.toml), and the development part of WikiTableQuestions (Pasupat and Liang, ACL 2015). Before them: what
+the guard makes of the gold queries of two other sets. The data are the archives beside the checkout; of the fresh
+questions those to made-up tables need none.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -25,6 +28,7 @@ from typing import Any
 
 from bench.frame import ROOT
 from bench.gold_queries import gates
+from tests.ask import made
 from tuneloop.ask.dates import spans
 from tuneloop.ask.gold import Rows, same
 from tuneloop.ask.question import Reading, read
@@ -34,6 +38,7 @@ from tuneloop.errors import TuneloopError
 
 SHARED = ROOT.parent / "shared" / "data"
 QUESTIONS = ROOT / "tests" / "ask" / "questions.toml"
+FRESH = ROOT / "tests" / "ask" / "fresh.toml"
 SURE = 0.8  # a wrong answer at least this sure is wrong but confident
 WIKI = "wikitablequestions"
 
@@ -59,6 +64,12 @@ class Score:
         )
         if not right:
             self.wrong.append(f"{question} [{reading.intent} {reading.sure:.2f}] {reading.sql}")
+
+    def __iadd__(self, other: Score) -> Score:
+        self.counts.update(other.counts)
+        self.seconds += other.seconds
+        self.wrong += other.wrong
+        return self
 
     def lines(self, name: str) -> Iterator[str]:
         c, times = self.counts, sorted(self.seconds)
@@ -96,11 +107,47 @@ def own_questions(folder: Path) -> Score:
     for name, path in sets.pop("tables").items():
         table = open_table(folder / path.removeprefix("csv/"))
         for question, gold in sets[name].items():
-            reading, rows = ask(table, question, score)
-            right = same(table.run(gold).rows, rows) if gold and reading.sql else not gold and reading.sql is None
-            score.add(f"{name}: {question}", reading, right, answerable=bool(gold))
+            _judge(table, name, question, gold, score)
         table.close()
     return score
+
+
+def _judge(table: Table, name: str, question: str, gold: str, score: Score) -> None:
+    """Read one question that has gold SQL, or "" where no answer is the right one."""
+    reading, rows = ask(table, question, score)
+    right = same(table.run(gold).rows, rows) if gold and reading.sql else not gold and reading.sql is None
+    score.add(f"{name}: {question}", reading, right, answerable=bool(gold))
+
+
+def halves(questions: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Of one table's questions: question -> (half, language), by the rule that stands in fresh.toml."""
+    spoken: dict[str, list[str]] = {"Russian": [], "English": []}
+    for question in questions:
+        letter = next(c for c in question if c.isalpha())
+        spoken["English" if letter.isascii() else "Russian"].append(question)
+    return {
+        question: ("AB"[place % 2], language)
+        for language, asked in spoken.items()
+        for place, question in enumerate(sorted(asked, key=lambda q: hashlib.sha256(f"2026 {q}".encode()).hexdigest()))
+    }
+
+
+def fresh_questions(folder: Path, only: str = "AB") -> dict[tuple[str, str], Score]:
+    """The fresh questions by half and language. folder: holds made/, csv/, tableqa/; a table that is not there is left
+    out. only: the halves to read.
+    """
+    scores = {(half, language): Score() for half in only for language in ("Russian", "English")}
+    sets = tomllib.loads(FRESH.read_text(encoding="utf-8"))
+    for name, place in sets.pop("tables").items():
+        path, _mark, inner = place.partition("#")
+        if not (folder / path).exists():
+            continue
+        table = open_table(folder / path, **({"table": inner} if inner else {}))
+        for question, (half, language) in halves(sets[name]).items():
+            if half in only:
+                _judge(table, name, question, sets[name][question], scores[half, language])
+        table.close()
+    return scores
 
 
 def freelancer_questions(folder: Path) -> Score:
@@ -191,10 +238,13 @@ def _unpacked(archive: str, into: Path) -> Path | None:
 
 
 def run() -> None:
-    """Print the guard on gold queries, then the figures of the three sets with what was read wrong in the first two."""
+    """Print the guard on gold queries, the figures of the four sets, then what was read wrong."""
     with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "made").mkdir()
+        made.write(Path(scratch) / "made")
         csv = _unpacked("csv_dev.zip", Path(scratch) / "csv")
         wiki = _unpacked("tableqa_dev.zip", Path(scratch) / "tableqa")
+        _print_fresh(fresh_questions(Path(scratch)))
         if csv is None or wiki is None:
             print("the development data are not beside this checkout")
             return
@@ -203,6 +253,15 @@ def run() -> None:
         _print(freelancer_questions(csv), "freelancer", show=True)
         _print(own_questions(csv), "own questions", show=True)
         _print(wiki_questions(wiki / WIKI), "WikiTableQuestions dev", show=False)
+
+
+def _print_fresh(scores: dict[tuple[str, str], Score]) -> None:
+    for half in "AB":
+        both = Score()
+        for language in ("Russian", "English"):
+            both += scores[half, language]
+            _print(scores[half, language], f"fresh questions, half {half}, {language}", show=False)
+        _print(both, f"fresh questions, half {half}", show=half == "A")
 
 
 def _print(score: Score, name: str, *, show: bool) -> None:

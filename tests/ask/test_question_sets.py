@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("duckdb")
 
 from bench import ask
+from tests.ask import made
 from tests.conftest import shared_data
 
 
@@ -35,6 +36,55 @@ def test_own_questions(tables: Path) -> None:
     assert counts["answered"] >= 0.80 * counts["answerable"]
     assert counts["unparsable"] == 0
     assert sorted(score.seconds)[int(0.95 * total)] <= 3.0  # ten times the 0.3 s that are promised
+
+
+def _halves(folder: Path) -> tuple[ask.Score, ask.Score]:
+    a, b = ask.Score(), ask.Score()
+    for (half, _language), score in ask.fresh_questions(folder).items():
+        if half == "A":
+            a += score
+        else:
+            b += score
+    return a, b
+
+
+def test_fresh_questions_to_made_up_tables(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    made.write(tmp_path / "made")
+    a, b = _halves(tmp_path)
+    assert (a.counts["all"], b.counts["all"]) == (52, 50)
+    assert a.counts["right"] >= 52 and not a.counts["sure"], a.wrong
+    # What is wrong in half B is not shown: nobody is to mend the reader on it.
+    assert b.counts["right"] >= 30 and b.counts["sure"] <= 5
+    assert a.counts["unparsable"] == b.counts["unparsable"] == 0
+
+
+def test_fresh_questions_to_public_tables(tmp_path: Path) -> None:
+    public = ("tennis_atp/atp_matches_2019.csv", "rosstat_kep/data_annual.txt", "geography/geography.sqlite")
+    for archive, name in (("csv_dev.zip", "csv"), ("tableqa_dev.zip", "tableqa")):
+        with zipfile.ZipFile(shared_data(archive)) as packed:
+            packed.extractall(tmp_path / name, [m for m in packed.namelist() if m in public])
+    a, b = _halves(tmp_path)
+    assert (a.counts["all"], b.counts["all"]) == (32, 26)
+    assert a.counts["right"] >= 31 and not a.counts["sure"], a.wrong
+    assert b.counts["right"] >= 18 and b.counts["sure"] <= 2
+
+
+def test_halves_follow_the_rule_and_not_the_order_of_the_questions() -> None:
+    asked = ["Сколько строк?", "Средняя цена", "How many rows?", "mean price", "90-й процентиль", "count of 7Б"]
+    found = ask.halves(asked)
+    assert found == ask.halves(asked[::-1])
+    languages = [found[question][1] for question in asked]
+    assert languages == ["Russian", "Russian", "English", "English", "Russian", "English"]
+    assert sorted(half for half, _language in found.values()) == ["A"] * 4 + ["B"] * 2
+
+
+def test_made_up_tables_are_the_same_each_time(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        made.write(tmp_path / name)
+    for file in sorted((tmp_path / "one").iterdir()):
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,8 @@ def _test(test: Condition) -> str:
         return _("{column} is missing").format(column=column)
     if test.op == "known":
         return _("{column} is known").format(column=column)
+    if test.other is not None:
+        return f"{column} {test.op} {test.other.name}"
     if test.op == "between":
         return _("{column} from {low} to {high}").format(column=column, low=values[0], high=values[1])
     if test.op == "days":

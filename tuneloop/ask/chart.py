@@ -21,7 +21,7 @@ from tuneloop.workspace import write_atomically
 
 MOST_BARS = 40  # more are a table
 MOST_POINTS = 400  # of a line; a daily year
-ORDERED_PARTS = ("year", "month", "day", "hour")
+ORDERED_PARTS = ("year", "month", "year-month", "day", "hour")
 LONGEST_LABEL = 32  # characters
 _DAY = re.compile(r"\d{4}-\d{2}(-\d{2}.*)?")
 

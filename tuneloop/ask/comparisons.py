@@ -6,16 +6,19 @@ The column is the one named right after the number, right before the comparison,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 from tuneloop.ask import dates, lexicon
 from tuneloop.ask.columns import Column
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
-from tuneloop.ask.numbers import Number
+from tuneloop.ask.numbers import SCALES, Number
+from tuneloop.ask.pairs import two_columns
 from tuneloop.ask.query import Condition
 from tuneloop.ask.scene import Scene, has_meaning, is_flag
 from tuneloop.ask.words import name_tokens
+from tuneloop.ask.years import date_column, use_named, year_column
 
 OPERATORS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
@@ -40,7 +43,7 @@ def ranges(scene: Scene) -> list[Condition]:
         column = _compared(scene, first.start - 1, second.end, first)
         if column is None:
             continue
-        low, high = (_scaled(n, column, scene) for n in (first, second))
+        low, high = (_scaled(n, column, scene) for n in (_same_scale(first, second, scene), second))
         scene.take(range(max(first.start - 1, 0), second.end))
         if column.kind == "date":
             span = (date(int(low), 1, 1), date(int(high) + 1, 1, 1))
@@ -50,13 +53,24 @@ def ranges(scene: Scene) -> list[Condition]:
     return found
 
 
+def _same_scale(first: Number, second: Number, scene: Scene) -> Number:
+    """«От 100 до 150 тысяч»: the thousands are of both."""
+    scales = [SCALES[key] for i in range(second.start, second.end) for key in scene.tokens[i].keys if key in SCALES]
+    own = any(key in SCALES for i in range(first.start, first.end) for key in scene.tokens[i].keys)
+    shared = scales and not own and first.value < second.value / scales[0]
+    return replace(first, value=first.value * scales[0]) if shared else first
+
+
 def comparisons(scene: Scene) -> list[Condition]:
     """more than 100, не менее пяти, старше 30, after 2015, 30 and older."""
     found = []
     for cue in scene.cues:
         if cue.name not in OPERATORS or set(range(cue.start, cue.end)) <= scene.taken:
             continue
-        number = _number_after(scene, cue.end) or _number_before(scene, cue)
+        number = _number_after(scene, cue.end) or _number_before(scene, cue) or _one_time(scene, cue)
+        if number is None and (pair := two_columns(scene, cue)):
+            found.append(pair)
+            continue
         span = next((s for s in scene.spans if 0 <= s.start - cue.end <= 1), None)
         if span:
             found += _against_day(scene, cue, span)
@@ -66,9 +80,12 @@ def comparisons(scene: Scene) -> list[Condition]:
         column = _compared(scene, cue.start, max(number.end, cue.end), number)
         if column is None:
             continue
+        _doubt_unit(scene, number, column)
         op = OPERATORS[cue.name]
         if scene.tokens[cue.start].text == "до" and column.kind != "date" and not has_meaning(column, "year"):
             op = "<="
+        if scene.tokens[cue.start].text == "по" and column.kind != "date" and not has_meaning(column, "year"):
+            op = "="  # «столы по 4 человека»
         if scene.tokens[cue.start].text == "from" and dates.is_year(f"{number.value:.0f}"):
             op = "="  # "songs from 1998"
         value = _scaled(number, column, scene)
@@ -93,6 +110,12 @@ def _number_after(scene: Scene, end: int) -> Number | None:
     return next((n for n in scene.numbers if 0 <= n.start - end <= 2 and not scene.gap(end, n.start)), None)
 
 
+def _one_time(scene: Scene, cue: Cue) -> Number | None:
+    """«Хотя бы раз»: once."""
+    said = cue.end < len(scene.tokens) and scene.tokens[cue.end].text == "раз"
+    return Number(1.0, cue.end, cue.end + 1, spelt=True) if said and cue.name == "ge" else None
+
+
 def _number_before(scene: Scene, cue: Cue) -> Number | None:
     """30 и старше, 5 or more."""
     text = scene.tokens[cue.start].text
@@ -110,6 +133,11 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     after = [m for m in numeric if 0 <= m.start - end <= 2 and not scene.gap(end, m.start)] or _second_reading(
         scene, end
     )
+    unit = scene.tokens[end].text if end < len(scene.tokens) else ""
+    in_unit = [c for c in scene.profile.columns if c.kind == "number" and unit in _units(c)] if unit else []
+    if len(in_unit) == 1 and not after:
+        use_named(scene, in_unit[0])
+        return in_unit[0]
     timely = not scene.tokens[max(start, 0)].keys.isdisjoint(lexicon.words("timely"))
     if (
         timely
@@ -126,16 +154,31 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
         for mention in after:
             if mention.column == column:
                 scene.use(mention)
-        _use_named(scene, column)
+        use_named(scene, column)
         return column
+    said = scene.tokens[start - 1].keys if start > 0 else frozenset()
+    paying = not said.isdisjoint(lexicon.words("paying") | lexicon.words("earning"))
+    if paying and not any(start - 1 in m.places for m in scene.mentions) and not after:
+        return money(scene)
     before = [m for m in numeric if m.end <= start + 1 and start - m.end <= 5 and not _fenced(scene, m.end, start)]
     around = [m for m in numeric if m.start < start and m.end >= end and start not in m.places]
     chosen = next(iter([*around[:1], *after[:1], *before[-1:]]), None)
     if chosen is not None and not (after and scene.has("count", "share") and not before and is_flag(chosen.column)):
         return scene.use(chosen).column
     if dates.is_year(f"{number.value:.0f}") and (column := year_column(scene, number.value)) is not None:
-        _use_named(scene, column)
+        use_named(scene, column)
         return column
+    if (column := _of_people(scene, end, number)) is not None:
+        return column
+    rest = [m for m in numeric if not is_flag(m.column)]
+    if len(rest) == 1 and not scene.has("each"):
+        scene.doubt(f"{number.value:g}: {rest[0].column.name}", 0.8)
+        return scene.use(rest[0]).column
+    return None
+
+
+def _of_people(scene: Scene, end: int, number: Number) -> Column | None:
+    """The size of a party for "more than 4 people", the age for "women over 60"."""
     if end < len(scene.tokens) and not scene.tokens[end].keys.isdisjoint(lexicon.person_words()):
         sizes = [
             c
@@ -145,10 +188,41 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
         if sizes:
             scene.doubt(f"{scene.tokens[end].raw} = {sizes[0].name}", 0.9)
             return sizes[0]
-    rest = [m for m in numeric if not is_flag(m.column)]
-    if len(rest) == 1 and not scene.has("each"):
-        scene.doubt(f"{number.value:g}: {rest[0].column.name}", 0.8)
-        return scene.use(rest[0]).column
+    ages = [c for c in scene.profile.columns if c.kind == "number" and has_meaning(c, "age")]
+    people = {"male", "female", "child", "adult"}
+    people_said = any(meanings & people for meanings in lexicon.cell_concepts(scene.tokens))
+    if len(ages) == 1 and people_said and not scene.gap(end, len(scene.tokens)) and number.value <= 120:
+        scene.doubt(f"{number.value:g}: {ages[0].name}", 0.85)  # "women over 60"
+        return ages[0]
+    return None
+
+
+def _doubt_unit(scene: Scene, number: Number, column: Column) -> None:
+    """Minutes compared with a column of seconds."""
+    said = lexicon.units_of(scene.tokens[number.end]) if number.end < len(scene.tokens) else frozenset()
+    if said and _units(column) and not said & _units(column):
+        scene.doubt(f"{column.name}: {scene.tokens[number.end].raw}", 0.4)
+
+
+def _units(column: Column) -> set[str]:
+    """The units that stand in a column's name or beside its cells."""
+    return {column.unit.lower(), *(t.text for t in name_tokens(column.name) if t.text in lexicon.words("units"))} - {""}
+
+
+def money(scene: Scene) -> Column | None:
+    """The amount that "to pay", "to spend", "revenue" speak of where no column is called so: the only one of money."""
+    earning = [i for i, t in enumerate(scene.tokens) if not t.keys.isdisjoint(lexicon.words("earning"))]
+    places = earning or [i for i, t in enumerate(scene.tokens) if not t.keys.isdisjoint(lexicon.words("paying"))]
+    counted = any(c.kind == "number" and has_meaning(c, "quantity") for c in scene.profile.columns)
+    if not places or any(i in m.places and m.column.kind == "number" for i in places for m in scene.mentions):
+        return None
+    for meaning in ("salary", "income") if earning else ("total", "amount", "charge", "bill", "cost", "price", "fare"):
+        fits = [c for c in scene.profile.columns if c.kind == "number" and has_meaning(c, meaning)]
+        if fits and not (meaning in ("cost", "price") and counted):
+            scene.take(places)
+            scene.spent.update(id(m) for m in scene.mentions if m.places <= set(places))
+            scene.doubt(f"{scene.words(places)} = {fits[0].name}", 0.85 if len(fits) == 1 else 0.6)
+            return fits[0]
     return None
 
 
@@ -170,12 +244,6 @@ def _takes_year(column: Column, number: Number) -> bool:
     return column.kind == "date" and dates.is_year(f"{number.value:.0f}")
 
 
-def _use_named(scene: Scene, column: Column) -> None:
-    for mention in scene.free():
-        if mention.column == column and mention.cell is None:
-            scene.use(mention)
-
-
 def _fenced(scene: Scene, start: int, end: int) -> bool:
     """Whether a number, a comma or a cell stands between: then the column belongs to something else."""
     return any(scene.tokens[i].kind == "number" or scene.tokens[i].text == "," for i in range(start, end))
@@ -189,26 +257,6 @@ def measured(scene: Scene, measure: lexicon.Measure) -> Column | None:
         if said or fits:
             return (said or fits)[0]
     return None
-
-
-def year_column(scene: Scene, value: float) -> Column | None:
-    """The column that holds this year: a number in range named so, else the first date column."""
-    numeric = [
-        c
-        for c in scene.profile.columns
-        if c.kind == "number" and has_meaning(c, "year") and isinstance(c.high, int | float) and c.high <= 2200
-    ]
-    fits = [c for c in numeric if isinstance(c.low, int | float) and c.low - 30 <= value <= float(c.high or 0) + 30]
-    two_digits = [c for c in numeric if isinstance(c.high, int | float) and c.high < 100]
-    said = [m.column for m in scene.mentions if m.cell is None and m.column.kind == "date" and _spans(m.column, value)]
-    days = [c for c in scene.profile.columns if c.kind == "date" and _spans(c, value)]
-    return next(iter([*fits, *said, *days, *two_digits]), None)
-
-
-def _spans(column: Column, year: float) -> bool:
-    """Whether a date column reaches this year, give or take one."""
-    low, high = str(column.low)[:4], str(column.high)[:4]
-    return not (low.isdigit() and high.isdigit()) or int(low) - 1 <= year <= int(high) + 1
 
 
 def _scaled(number: Number, column: Column, scene: Scene) -> float:
@@ -245,14 +293,6 @@ def _against_day(scene: Scene, cue: Cue, span: dates.Span) -> list[Condition]:
     op = OPERATORS[cue.name]
     day = span.after if op in (">", "<=") else span.first
     return [Condition(column, ">=" if op in (">", ">=") else "<", (day,), place=cue.start)]
-
-
-def date_column(scene: Scene) -> Column | None:
-    said = [m for m in scene.mentions if m.cell is None and m.column.kind == "date"]
-    if said:
-        _use_named(scene, said[0].column)
-        return said[0].column
-    return next((c for c in scene.profile.columns if c.kind == "date"), None)
 
 
 def against_average(scene: Scene) -> list[Condition]:
@@ -329,7 +369,14 @@ def _use_named_near(scene: Scene, column: Column, number: Number) -> None:
             scene.use(mention)
 
 
+def is_named(scene: Scene, cue: Cue) -> bool:
+    """Whether the words of a cue are a part of a column's longer name: "best of five" where the column is best_of."""
+    places = set(range(cue.start, cue.end))
+    return any(places < m.places and m.score >= 0.85 and not m.missed for m in scene.mentions if m.cell is None)
+
+
 def _ranks(scene: Scene, number: Number) -> bool:
     """Numbers that order or cut instead of filtering: top 5, 90th percentile."""
     near = [c for c in scene.cues if c.name in ("top", "bottom", "percentile", "quartile", "max", "min")]
+    near = [c for c in near if not is_named(scene, c)]
     return any(0 <= number.start - c.end <= 1 or 0 <= c.start - number.end <= 1 for c in near)

@@ -6,17 +6,20 @@ import re
 from dataclasses import replace
 
 from tuneloop.ask import dates, lexicon
-from tuneloop.ask.comparisons import against_average, comparisons, date_column, equalities, ranges
+from tuneloop.ask.comparisons import against_average, comparisons, equalities, ranges
+from tuneloop.ask.events import accompanied, compounds, happened
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import SEPARATORS, Condition, negated
 from tuneloop.ask.scene import Scene, flag_value, has_meaning, is_flag
 from tuneloop.ask.words import tokens
+from tuneloop.ask.years import date_column, spells
 
 
 def conditions(scene: Scene) -> list[Condition]:
     """All tests, in the order of the question; what they use is marked as taken in the scene."""
-    found = ranges(scene) + comparisons(scene) + against_average(scene) + _days(scene)
-    found += _signs(scene) + _missing(scene) + _cells(scene) + equalities(scene) + _flags(scene) + _quotes(scene)
+    found = spells(scene) + ranges(scene) + comparisons(scene) + against_average(scene) + _days(scene)
+    found += _signs(scene) + _missing(scene) + happened(scene) + accompanied(scene) + compounds(scene) + _cells(scene)
+    found += equalities(scene) + _flags(scene) + _quotes(scene)
     found.sort(key=lambda c: c.place)
     return _merged([_turned(c, scene) for c in found], scene)
 
@@ -34,6 +37,16 @@ def _days(scene: Scene) -> list[Condition]:
             continue
         month, weekday = dates.month_of(token), dates.weekday_of(token)
         column = next((c for c in scene.profile.columns if c.kind == "date"), None)
+        if (several := dates.days_of_week(token)) and column is not None:
+            column = date_column(scene) or column
+            after = i + 1 < len(scene.tokens) and scene.tokens[i + 1].keys & {"день", "day"}
+            scene.take([i, i + 1] if after else [i])
+            found.append(Condition(column, "in", tuple(map(float, several)), "weekday", i))
+        season = () if i == 0 or scene.tokens[i - 1].keys & {"a", "the"} else dates.season_of(token)
+        if season and column is not None:
+            column = date_column(scene) or column
+            scene.take([i])
+            found.append(Condition(column, "in", tuple(map(float, season)), "month", i))
         if (month or weekday) and column is not None:
             column = date_column(scene) or column
             scene.take([i])
@@ -75,6 +88,7 @@ def _missing(scene: Scene) -> list[Condition]:
         if cue.name not in ("missing", "known"):
             continue
         near = [m for m in scene.free() if m.cell is None and min(abs(m.start - cue.end), abs(cue.start - m.end)) <= 3]
+        near = [m for m in near if m.column.missing] or near
         if near:
             mention = min(near, key=lambda m: min(abs(m.start - cue.end), abs(cue.start - m.end)))
             scene.use(mention)

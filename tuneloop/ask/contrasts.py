@@ -10,8 +10,9 @@ from tuneloop.ask.columns import Column
 from tuneloop.ask.comparisons import measured
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.query import Condition, Group, Query
-from tuneloop.ask.scene import Scene, has_meaning, is_flag
+from tuneloop.ask.scene import Scene, averaged, has_meaning, is_flag, is_paper
 from tuneloop.ask.slots import Slots, group_list, implied_measure
+from tuneloop.ask.words import is_plural, part_of_speech
 
 FRACTIONS = {"half": 50.0, "third": 100 / 3, "quarter": 25.0}
 
@@ -65,7 +66,8 @@ def compare(slots: Slots) -> Query | None:
     if scene.has("share") and not slots.measures and cue is None:
         return None
     sides = _sides(slots)
-    if sides is None and not (others is not None and slots.filters):
+    flagged = len(slots.filters) == 1 and is_flag(slots.filters[0].column) and _asks_yes_or_no(scene)
+    if sides is None and not (others is not None and slots.filters) and not flagged:
         return None
     if sides is None:
         part: tuple[Condition, ...] = (slots.filters[-1],)
@@ -80,7 +82,8 @@ def compare(slots: Slots) -> Query | None:
     counted = scene.cue("count") is not None or (
         cue is not None and scene.tokens[cue.start].text in ("how",) and not slots.measures
     )
-    measure = slots.measure(slots.aggregate or cue)
+    implied = None if slots.measures or counted else _implied_anywhere(slots)
+    measure = implied[0] if implied else slots.measure(slots.aggregate or cue)
     if measure is None and not counted:
         return None
     for used in (cue, slots.aggregate, *(c for c in scene.cues if c.name in COMPARING)):
@@ -88,6 +91,12 @@ def compare(slots: Slots) -> Query | None:
             scene.take(range(used.start, used.end))
     aggregate = slots.aggregate.name if slots.aggregate else "mean"
     return Query("compare", aggregate if measure else "count", measure, filters=base, part=part, rest=rest)
+
+
+def _asks_yes_or_no(scene: Scene) -> bool:
+    """ "Do smokers tip more?": those of the flag are set against all others."""
+    first = scene.tokens[0].text in ("do", "does", "did", "are", "is", "were", "was", "have", "has")
+    return first or any(t.text == "ли" for t in scene.tokens[1:3])
 
 
 def _absorb_after(scene: Scene, cue: Cue, column: Column) -> None:
@@ -132,6 +141,8 @@ def versus(slots: Slots) -> Query | None:
         keep = tuple(c for c in rest if c not in flags)
         return Query("share", groups=(Group(pair.column),), filters=(*keep, pair), part=tuple(flags), order=order)
     aggregate = slots.aggregate.name if slots.aggregate else "mean"
+    if slots.aggregate is not None and measure is not None:
+        scene.take(range(slots.aggregate.start, slots.aggregate.end))
     return Query(
         "aggregate",
         aggregate if measure else "count",
@@ -165,7 +176,7 @@ def share(slots: Slots) -> Query | None:
     if slots.measures and not part_of_sum and not slots.filters and not slots.groups and not slots.target:
         return None
     scene.take(range(cue.start, cue.end))
-    measure = slots.measure(slots.aggregate) if part_of_sum else None
+    measure = slots.measure(slots.aggregate) if part_of_sum else _parted(slots, cue)
     if part_of_sum and slots.aggregate is not None:
         scene.take(range(slots.aggregate.start, slots.aggregate.end))
     if slots.extreme and slots.filters and (slots.groups or slots.target):
@@ -188,6 +199,16 @@ def share(slots: Slots) -> Query | None:
     return None
 
 
+def _parted(slots: Slots, cue: Cue) -> Column | None:
+    """The amount right after "share of", of which a part is asked: "what share of the costs is rent"."""
+    near = [m for m in slots.measures if 0 <= m.start - cue.end <= 1 and not is_flag(m.column)]
+    if not near or not slots.filters or averaged(near[0].column):
+        return None
+    if near[0].score < 1 and is_plural(slots.scene.tokens[near[0].start].text) and is_paper(near[0].column):
+        return None  # "what share of bills": of their number
+    return slots.scene.use(near[0]).column
+
+
 def _base_and_part(slots: Slots) -> tuple[tuple[Condition, ...], tuple[Condition, ...]]:
     """(all rows spoken of, the part asked about): women and survived in "of women survived"."""
     scene, found = slots.scene, slots.filters
@@ -201,6 +222,9 @@ def _base_and_part(slots: Slots) -> tuple[tuple[Condition, ...], tuple[Condition
         if not earlier:
             return (later[0],), tuple(later[1:])
         return tuple(later), tuple(earlier)
+    said = [f for f in found if is_flag(f.column) and part_of_speech(scene.tokens[f.place].text) in ("VERB", "PRTS")]
+    if len(said) == 1 and said[0] is not found[0]:
+        return tuple(f for f in found if f is not said[0]), (said[0],)  # of the men in second class, those who survived
     verb = next(
         (i for i, t in enumerate(scene.tokens) if i > found[0].place and t.text in lexicon.words("copulas")), None
     )
@@ -210,4 +234,16 @@ def _base_and_part(slots: Slots) -> tuple[tuple[Condition, ...], tuple[Condition
         start = next(i for i, t in enumerate(scene.tokens) if t.text in lexicon.words("copulas"))
         if start > 1 and all(f.place > start for f in found):
             return (), tuple(found)
+    if _is_part_of(scene, found):
+        return tuple(found[1:]), (found[0],)
     return (found[0],), tuple(found[1:])
+
+
+def _is_part_of(scene: Scene, found: list[Condition]) -> bool:
+    """ "The share of women in first class", without a verb: the women are the part, first class is the whole."""
+    cue = scene.cue("share")
+    if cue is None or found[0].op != "=" or scene.gap(cue.end, found[0].place) or found[0].place - cue.end > 1:
+        return False
+    between = [scene.tokens[i].text for i in range(found[0].place + 1, found[1].place)]
+    verbs = any(part_of_speech(t.text) in ("VERB", "PRTS") or t.text in lexicon.words("copulas") for t in scene.tokens)
+    return bool(between) and between[0] in ("in", "at", "on", "в", "во", "на", "у") and not verbs

@@ -73,6 +73,34 @@ def weekday_of(token: Token) -> int | None:
     return next((WEEKDAYS[key] for key in sorted(token.keys) if key in WEEKDAYS), None)
 
 
+WEEKEND = frozenset(("weekend", "выходной"))
+WORKDAYS = frozenset(("workday", "будни", "будний", "будень"))
+
+
+def days_of_week(token: Token) -> tuple[int, ...]:
+    """The days that "weekend" or "workdays" stands for, 1 (Monday) to 7; none of other words."""
+    if token.keys & WEEKEND:
+        return (6, 7)
+    return (1, 2, 3, 4, 5) if token.keys & WORKDAYS else ()
+
+
+SEASONS = {
+    word: months
+    for words, months in (
+        ("winter зима зимой", (12, 1, 2)),
+        ("spring весна весной", (3, 4, 5)),
+        ("summer лето летом", (6, 7, 8)),
+        ("autumn fall осень осенью", (9, 10, 11)),
+    )
+    for word in words.split()
+}
+
+
+def season_of(token: Token) -> tuple[int, ...]:
+    """The months of a season that a word names; none of other words."""
+    return next((SEASONS[key] for key in sorted(token.keys) if key in SEASONS), ())
+
+
 def is_year(text: str) -> bool:
     return len(text) == 4 and text.isdigit() and 1000 <= int(text) <= 2199
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column
+from tuneloop.ask.doubts import asked_money, asked_unit, doubt_count, has_event
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Group, Query
-from tuneloop.ask.scene import Scene, has_meaning, is_flag, is_identifier
-from tuneloop.ask.slots import Slots, count_having, group_list, leaves_one_row
+from tuneloop.ask.scene import Scene, averaged, has_meaning, is_flag, is_identifier, is_label, is_paper, label_column
+from tuneloop.ask.slots import AGGREGATE_CUES, Slots, count_having, group_list, leaves_one_row
+from tuneloop.ask.words import is_plural, part_of_speech
 
 
 def correlation(slots: Slots) -> Query | None:
     """Are two measures related; with one measure and one category, the means by category."""
-    cue = slots.scene.cue("correlation")
+    cue = slots.scene.cue("correlation") or _the_more(slots)
     if cue is None:
         return None
     numeric = [*slots.measures, *(g for g in slots.groups if isinstance(g, Mention) and g.column.kind == "number")]
@@ -47,6 +49,20 @@ def correlation(slots: Slots) -> Query | None:
     return None
 
 
+def _the_more(slots: Slots) -> Cue | None:
+    """«Чем больше X, тем меньше Y», "is X lower for longer Y": two measures, each with a comparison to no number."""
+    words = {c.start: slots.scene.tokens[c.start].text for c in slots.scene.cues if c.name in ("gt", "lt")}
+    signs = [c for c in slots.scene.cues if c.name in ("gt", "lt") and not words[c.start].endswith("est")]
+    apart = len({c.start for c in signs}) == 2 and len(slots.measures) == 2 and not slots.filters
+    asked = slots.scene.has("count", "share", "which", "list", "howmuch", *AGGREGATE_CUES)
+    if not apart or asked or slots.scene.numbers:
+        return None
+    for cue in slots.scene.cues:
+        if cue.start in {c.start for c in signs}:
+            slots.scene.take(range(cue.start, cue.end))
+    return signs[0]
+
+
 def percentile(slots: Slots) -> Query | None:
     """The 90th percentile, the upper quartile."""
     scene = slots.scene
@@ -73,7 +89,7 @@ def trend(slots: Slots) -> Query | None:
     """A measure (or the number of rows) along the years, months or days."""
     scene = slots.scene
     cue = scene.cue("trend")
-    if cue is None:
+    if cue is None or _is_height(slots, cue):
         return None
     if not slots.groups:
         time = next((c for c in scene.profile.columns if c.kind == "date"), None)
@@ -91,14 +107,20 @@ def trend(slots: Slots) -> Query | None:
         or has_meaning(column, "date")
     ):
         return None
-    slots.measures = [m for m in slots.measures if m.column != column]
+    slots.measures = [m for m in slots.measures if m.column != column and not has_meaning(m.column, "year")]
     measure = slots.measure(slots.aggregate or cue)
     scene.take(range(cue.start, cue.end))
     if slots.aggregate is not None:
         scene.take(range(slots.aggregate.start, slots.aggregate.end))
-    if measure is None and not (scene.has("count") or slots.filters):
+    rows = any(scene.names_row(token) for token in scene.tokens)
+    label = label_column(scene.profile)
+    rows = rows or any(m.column == label and m.cell is None for m in scene.mentions)
+    if measure is None and not (scene.has("count") or slots.filters or (rows and slots.aggregate is None)):
         return None
-    aggregate = slots.aggregate.name if slots.aggregate else "sum" if scene.has("count") else "mean"
+    flow = measure is not None and any(has_meaning(measure, meaning) for meaning in lexicon.words("flows"))
+    aggregate = slots.aggregate.name if slots.aggregate else "sum" if scene.has("count") or flow else "mean"
+    if measure is not None and slots.aggregate is None and not averaged(measure) and not _one_row_each(slots, column):
+        scene.doubt(f"{aggregate}({measure.name})", 0.75)
     return Query(
         "aggregate",
         aggregate if measure else "count",
@@ -107,6 +129,18 @@ def trend(slots: Slots) -> Query | None:
         filters=slots.all,
         order="group",
     )
+
+
+def _one_row_each(slots: Slots, column: Column) -> bool:
+    """Whether there is one row for each year: then every figure of a group is the same."""
+    return column.distinct >= slots.scene.profile.rows - column.missing
+
+
+def _is_height(slots: Slots, cue: Cue) -> bool:
+    """«Средний рост» is how tall somebody is, whether a column holds that or not."""
+    held = any(cue.start in m.places and m.column.kind == "number" for m in slots.scene.mentions if m.cell is None)
+    figure = slots.aggregate
+    return slots.scene.tokens[cue.start].keys >= {"рост"} and (held or (figure is not None and figure.end == cue.start))
 
 
 def distribution(slots: Slots) -> Query | None:
@@ -148,7 +182,9 @@ def aggregate(slots: Slots) -> Query | None:
         return None
     if cue.name == "sum" and scene.has("count") and not slots.measures:
         return None
-    measure = slots.measure(cue) or _compared_measure(slots)
+    if not slots.measures and not slots.groups and slots.target is None and len(slots.texts) == 1:
+        slots.groups = [*slots.texts] if _compared_measure(slots) else []
+    measure = (slots.measure(cue) if slots.measures else None) or _compared_measure(slots) or slots.measure(cue)
     if measure is not None and not _summable(measure, cue.name):
         scene.doubt(f"{cue.name}({measure.name})", 0.5)
     flags = [c for c in slots.filters if is_flag(c.column) and c.op == "="]
@@ -182,7 +218,13 @@ def aggregate(slots: Slots) -> Query | None:
 def _compared_measure(slots: Slots) -> Column | None:
     """The measure of "which groups have a mean above 52", which the comparison took for a test of rows."""
     last = slots.filters[-1] if slots.filters else None
-    if last is None or last.op not in (">", ">=", "<", "<=") or last.part or not (slots.groups or slots.target):
+    if (
+        last is None
+        or last.op not in (">", ">=", "<", "<=")
+        or last.part
+        or last.other
+        or not (slots.groups or slots.target or slots.texts)
+    ):
         return None
     return last.column if last.column.kind == "number" else None
 
@@ -199,7 +241,13 @@ def _having(slots: Slots) -> tuple[str, float] | None:
     if not slots.groups:
         return None
     last = slots.filters[-1] if slots.filters else None
-    if last is not None and last.op in (">", ">=", "<", "<=") and not last.part and isinstance(last.values[0], float):
+    if (
+        last is not None
+        and last.op in (">", ">=", "<", "<=")
+        and last.values
+        and not last.part
+        and isinstance(last.values[0], float)
+    ):
         slots.filters.remove(last)
         return last.op, last.values[0]
     return None
@@ -221,6 +269,10 @@ def count(slots: Slots) -> Query | None:
     if following is not None and following.keys & lexicon.words("money") and slots.measures:
         scene.take([start.end])
         return Query("aggregate", "sum", slots.measure(cue), groups=group_list(slots), filters=slots.all)
+    if (column := asked_unit(scene, start.end)) is not None:
+        return Query("aggregate", "sum", column, groups=group_list(slots), filters=slots.all)
+    if (column := asked_money(scene, start)) is not None:
+        return Query("aggregate", "sum", column, groups=group_list(slots), filters=slots.all)
     if slots.groups:
         measure = slots.measure(cue) if _directly(slots.measures, start, scene) else None
         having = count_having(slots)
@@ -238,24 +290,13 @@ def count(slots: Slots) -> Query | None:
     )
     if after is not None:
         return _count_of(slots, after, distinct is not None)
-    _doubt_count(slots, start)
+    listed = next((c for c in slots.filters if c.op == "in" and not c.part), None)
+    if listed is not None and sum(c.name == "count" for c in scene.cues) == len(listed.values):
+        slots.groups = [Group(listed.column)]  # «сколько женщин и сколько мужчин»: two figures
+        scene.take(i for c in scene.cues if c.name == "count" for i in range(c.start, c.end))
+        return Query("aggregate", "count", groups=group_list(slots), filters=slots.all, order="desc")
+    doubt_count(slots, start)
     return Query("aggregate", "count", filters=slots.all)
-
-
-def _doubt_count(slots: Slots, start: Cue) -> None:
-    """Rows are rarely what is counted where a condition leaves one row, or where a column holds quantities."""
-    scene = slots.scene
-    if leaves_one_row(slots):
-        scene.doubt("one row counted", 0.4)
-    if any(
-        c.op in ("like", "in") and c.column.distinct > 0.7 * max(c.column.rows - c.column.missing, 1)
-        for c in slots.filters
-    ):
-        scene.doubt("single rows counted", 0.6)
-    if "total" in scene.words(range(start.start, start.end)) and any(
-        has_meaning(c, "quantity") and c.kind == "number" for c in scene.profile.columns
-    ):
-        scene.doubt("rows, not a sum", 0.6)
 
 
 def _directly(mentions: list[Mention], cue: Cue, scene: Scene) -> Mention | None:
@@ -266,10 +307,19 @@ def _directly(mentions: list[Mention], cue: Cue, scene: Scene) -> Mention | None
 def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
     scene, column = slots.scene, slots.scene.use(mention).column
     rows = max(scene.profile.rows - column.missing, 1)
+    if is_label(column):
+        return Query("aggregate", "distinct", column, filters=slots.all)
     if distinct or (column.kind != "number" and column.distinct < 0.9 * rows and not slots.filters):
         if not distinct:
             scene.doubt(f"{column.name}: distinct", 0.8)
         return Query("aggregate", "distinct", column, filters=slots.all)
+    if scene.tokens[mention.start].keys & {"стоить"}:
+        scene.doubt(f"mean({column.name})", 0.75)  # «сколько стоит тонна»
+        return Query("aggregate", "mean", column, filters=slots.all)
+    said = scene.tokens[mention.start].text
+    paper = is_paper(column) and column.kind == "number" and mention.score < 1 and part_of_speech(said) in ("NOUN", "")
+    if paper and is_plural(said):
+        scene.doubt(f"sum({column.name})", 0.5)  # "how many bills" asks for their number
     if (
         column.kind == "number"
         and not is_flag(column)
@@ -280,8 +330,12 @@ def _count_of(slots: Slots, mention: Mention, distinct: bool) -> Query:
             f"sum({column.name})", 0.5 if not _summable(column, "sum") else 0.85 if mention.score >= 0.6 else 0.6
         )
         return Query("aggregate", "sum", column, filters=slots.all)
+    timely = any(has_meaning(column, meaning) for meaning in ("month", "day", "week", "year", "season"))
+    if column.kind != "number" and column.distinct < 0.5 * rows and not timely and not has_event(scene):
+        scene.doubt(f"{column.name}: distinct", 0.75)
+        return Query("aggregate", "distinct", column, filters=slots.all)
     if column.distinct < 0.9 * rows and column.kind != "number":
-        scene.doubt(f"{column.name}: rows", 0.8)
+        scene.doubt(f"{column.name}: rows", 0.75)
     if leaves_one_row(slots):
         scene.doubt("one row counted", 0.4)
     return Query("aggregate", "count", filters=slots.all)
@@ -293,10 +347,17 @@ def plain_measure(slots: Slots) -> Query | None:
     measure = slots.measure()
     if measure is None:
         return None
+    total = scene.has("sum") and _summable(measure, "sum")
     if not slots.filters and not slots.groups:
         scene.doubt(f"mean({measure.name})", 0.7)
     else:
-        scene.doubt(f"mean({measure.name})", 0.85)
+        flows = leaves_one_row(slots) or total or averaged(measure)
+        scene.doubt(f"mean({measure.name})", 0.85 if flows else 0.75)
     return Query(
-        "aggregate", "mean", measure, groups=group_list(slots), filters=slots.all, order="desc" if slots.groups else ""
+        "aggregate",
+        "sum" if total else "mean",
+        measure,
+        groups=group_list(slots),
+        filters=slots.all,
+        order="desc" if slots.groups else "",
     )

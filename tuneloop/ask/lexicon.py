@@ -178,6 +178,17 @@ def opposites(found: Sequence[Token]) -> list[Cue]:
     return [Cue(name, i, i + n) for i in range(len(found)) for name, n in _opposite_phrases().at(found, i)]
 
 
+@cache
+def _spelt_units() -> dict[str, frozenset[str]]:
+    written = _read("cues")["units"].items()
+    return {key: frozenset(short.split()) for words, short in written for t in tokens(words) for key in t.keys}
+
+
+def units_of(token: Token) -> frozenset[str]:
+    """How a unit that is said in full is written in headers: "tonnes" as "t" and "т"; empty of other words."""
+    return next((_spelt_units()[key] for key in sorted(token.keys) if key in _spelt_units()), frozenset())
+
+
 def is_filler(token: Token) -> bool:
     return token.kind == "sign" or (token.kind == "word" and not token.keys.isdisjoint(fillers()))
 

@@ -14,7 +14,16 @@ from functools import lru_cache
 
 from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column, Profile
-from tuneloop.ask.words import Token, distance, forms, inflections, is_cyrillic, name_tokens, skeleton, tokens
+from tuneloop.ask.words import (
+    Token,
+    distance,
+    forms,
+    is_cyrillic,
+    name_tokens,
+    skeleton,
+    tokens,
+    verbal_stem,
+)
 
 SAME, FORM, KIN, SYNONYM, SOUND = 1.0, 0.94, 0.92, 0.9, 0.8
 LEAST_NAMED = 0.3  # a third of a column's name, weighted by rarity, is the least that may stand for it
@@ -94,7 +103,7 @@ def _name_words(column: Column) -> list[_Word]:
     words = []
     for token, meanings in zip(found, lexicon.concepts(found), strict=True):
         named = len(found) > 1 and token.text in ("name", "names", "title", "имя", "название", "наименование")
-        little = token.text in ("of", "the", "id", "no", "to", "at", "and", "и", "в", "по", "на", "к")
+        little = token.text in ("of", "the", "id", "no", "to", "at", "on", "and", "и", "в", "по", "на", "к")
         light = named or (len(found) > 1 and (little or token.text in lexicon.words("units")))
         words.append(_Word(token.keys, meanings, 0.15 if light else 1.0, token.text, light))
     return words
@@ -159,12 +168,24 @@ def _columns(question: Sequence[Token], meanings: Sequence[frozenset[str]], tabl
             best = max(((_match(token, meanings[i], word), w) for w, word in enumerate(words)), default=(0.0, 0))
             if best[0]:
                 hits[i] = best
+        found += [m for i, t in enumerate(question) if (m := _written_together(column, words, t, i))]
         for run in _runs(sorted(hits), question):
             ends = range(len(run)) if len(run) <= 5 else (0,)
             parts = [run[a:b] for a in ends for b in range(a + 1, len(run) + 1)] if len(run) <= 5 else [run]
             for part in parts:
                 found += _named(column, words, {i: hits[i] for i in part})
     return found
+
+
+def _written_together(column: Column, words: Sequence[_Word], token: Token, i: int) -> Mention | None:
+    """A name of two words or three said in one: "промокод" is the column "Promo Code"."""
+    if token.kind != "word" or len(token.text) < 6 or not 2 <= len(words) <= 3:
+        return None
+    joined = "".join(word.text for word in words)
+    if joined in token.keys:
+        return Mention(column, None, frozenset((i,)), SAME)
+    other = is_cyrillic(token.text) != is_cyrillic(joined)
+    return Mention(column, None, frozenset((i,)), SOUND) if other and _sounds_alike(token, joined) else None
 
 
 def _match(token: Token, meanings: frozenset[str], word: _Word) -> float:
@@ -180,6 +201,8 @@ def _match(token: Token, meanings: frozenset[str], word: _Word) -> float:
         and token.text not in lexicon.words("auxiliaries")
     ):
         return SYNONYM
+    if (stem := verbal_stem(token.text)) and stem == verbal_stem(word.text):
+        return KIN
     if len(token.text) > 3 and any(
         is_cyrillic(token.text) != is_cyrillic(key) and _sounds_alike(token, key) for key in word.keys if len(key) > 3
     ):
@@ -212,10 +235,23 @@ def _named(column: Column, words: Sequence[_Word], hits: dict[int, tuple[float, 
     if all(words[w].weight < 0.3 * max(x.weight for x in words) for w in best):
         return []  # only the unit or an article
     score = sum(strength * words[w].weight for w, strength in best.items()) / whole
+    if not _says_head(words, best):
+        score *= 0.4  # "nights" alone is not the column "price per night"
     if len(words) > 1 and all(x.light or w in best for w, x in enumerate(words)):
         score = max(score, min(best.values()))
     missed = sum(not word.light for w, word in enumerate(words) if w not in best)
     return [Mention(column, None, frozenset(hits), score, missed=missed)] if score >= LEAST_NAMED else []
+
+
+def _says_head(words: Sequence[_Word], said: Iterable[int]) -> bool:
+    """Whether a word before the preposition of a name is said; a head as general as "number" need not be."""
+    at = next((w for w, word in enumerate(words) if w and word.text in _PREPOSITIONS), len(words))
+    head = [w for w in range(at) if words[w].text not in lexicon.words("heads") and not words[w].light]
+    return at == len(words) or not head or any(w < at for w in said)
+
+
+_BEFORE_MODIFIERS = "in per of to for from before after в во на до от по из у с со за для при"
+_PREPOSITIONS = frozenset(_BEFORE_MODIFIERS.split())
 
 
 def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table: Index) -> list[Mention]:
@@ -332,38 +368,3 @@ def _sound_keys(word: str, table: Index) -> list[str]:
         if other and any(_close(w, sound) for w in wanted):
             found += other
     return found
-
-
-def corrected(question: Sequence[Token], profile: Profile, taken: frozenset[int]) -> list[Token]:
-    """The question with typing errors mended: words without a meaning here, near to one that has."""
-    table = index(profile)
-    words = {key for name in table.names for word in name for key in word.keys}
-    words |= {key for key in table.cells if not key.startswith("#") and key.isalpha()}
-    meanings = {m for name in table.names for word in name for m in word.meanings}
-    meanings |= {key[1:] for key in table.cells if key.startswith("#")}
-    words |= {word for meaning in meanings for word in lexicon.lexicon_words(meaning)} | lexicon.vocabulary()
-    return [
-        token
-        if i in taken
-        or token.kind != "word"
-        or len(token.text) < 4
-        or lexicon.known_word(token.text)
-        or token.keys & words
-        else _mended(token, words)
-        for i, token in enumerate(question)
-    ]
-
-
-def _mended(token: Token, words: Iterable[str]) -> Token:
-    text = token.text
-    most = 1 if len(text) < 8 else 2
-    if not is_cyrillic(text) and len(text) < 6:
-        return token  # short English words are too near to each other
-    best: tuple[int, str] | None = None
-    for word in words:
-        if word[:1] != text[:1] or abs(len(word) - len(text)) > 4 or len(word) < 4 or word.isdigit():
-            continue
-        near = min((distance(text, form, most) for form in inflections(word)), default=9)
-        if near <= most and len(text) + near > 4 and (best is None or (near, word) < best):
-            best = (near, word)
-    return Token(best[1], token.raw, "word", forms(best[1]), token.start, token.end) if best else token

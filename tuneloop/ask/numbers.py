@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from tuneloop.ask.words import Token
 
 _SMALL = {
-    0: "ноль нуль zero", 1: "один one", 2: "два двое two couple", 3: "три трое three", 4: "четыре четверо four",
+    0: "ноль нуль zero", 1: "один one once", 2: "два двое two couple twice дважды",
+    3: "три трое three thrice трижды", 4: "четыре четверо four",
     5: "пять five", 6: "шесть six", 7: "семь seven", 8: "восемь eight", 9: "девять nine", 10: "десять десяток ten",
     11: "одиннадцать eleven", 12: "двенадцать twelve dozen дюжина", 13: "тринадцать thirteen",
     14: "четырнадцать fourteen", 15: "пятнадцать fifteen", 16: "шестнадцать sixteen", 17: "семнадцать seventeen",

@@ -27,6 +27,7 @@ SEPARATORS = (",", ";", "/", "&")  # between the things of a cell that holds sev
 PARTS = {  # parts of a date: SQL over a column
     "year": "year({x})",
     "month": "month({x})",
+    "year-month": "strftime({x}, '%Y-%m')",
     "day": "CAST({x} AS DATE)",
     "weekday": "isodow({x})",
     "hour": "hour({x})",
@@ -42,6 +43,7 @@ class Condition:
     values: tuple[float | str | bool | date, ...] = ()
     part: str = ""  # of a date
     place: int = 0  # where in the question it begins
+    other: Column | None = None  # compared with instead of a value
 
     @property
     def sql(self) -> str:
@@ -70,7 +72,7 @@ class Condition:
             return f"lower({x}) = {literal(str(self.values[0]).lower())}"
         if self.op in ("> average", "< average"):
             return f"{x} {self.op[0]} (SELECT avg({x}) FROM t)"
-        return f"{x} {self.op} {shown[0]}"
+        return f"{x} {self.op} {self.other.sql if self.other else shown[0]}"
 
 
 def negated(condition: Condition) -> Condition:
@@ -167,7 +169,8 @@ class Query:
 def columns_of(query: Query) -> list[Column]:
     """Every column the query reads."""
     tests = (*query.filters, *query.part, *(query.rest or ()))
-    named = (query.measure, query.other, *query.show, *(g.column for g in query.groups), *(c.column for c in tests))
+    named = (query.measure, query.other, *query.show, *(g.column for g in query.groups))
+    named += (*(c.column for c in tests), *(c.other for c in tests))
     return list(dict.fromkeys(column for column in named if column is not None))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from tuneloop.ask import dates, lexicon, linking, numbers
 from tuneloop.ask.columns import Column, Profile
 from tuneloop.ask.lexicon import Cue, Measure
 from tuneloop.ask.linking import Mention
-from tuneloop.ask.words import Token, name_tokens, tokens
+from tuneloop.ask.typos import corrected
+from tuneloop.ask.words import Token, is_plural, name_tokens, part_of_speech, tokens
 
 # Cues whose word may as well be a column or a cell ("total", "average", "first"): a link must be exact to win.
 STRONG = {
@@ -79,6 +80,7 @@ class Scene:
                 found |= {
                     key for t in name_tokens(column.name) if t.text not in ("id", "no", "num", "uid") for key in t.keys
                 }
+        found |= row_nouns(self.profile)
         meanings = [m for t in map(_single, found) for m in lexicon.concepts([t])[0]]
         return frozenset(found | {w for m in meanings for w in lexicon.lexicon_words(m)})
 
@@ -102,7 +104,7 @@ def open_scene(question: str, profile: Profile) -> Scene:
     taken = frozenset(i for m in mentions for i in m.places) | {
         i for c in lexicon.cues(found) for i in range(c.start, c.end)
     }
-    mended = linking.corrected(found, profile, taken)
+    mended = corrected(found, profile, taken)
     changed = [i for i, (a, b) in enumerate(zip(found, mended, strict=True)) if a is not b]
     if changed:
         found, mentions = mended, linking.links(mended, profile)
@@ -127,7 +129,9 @@ def open_scene(question: str, profile: Profile) -> Scene:
 def chosen(mentions: list[Mention], scene: Scene) -> list[Mention]:
     """Of mentions that share words the best one, with its rivals named; columns a cue stands for are left out."""
     strong = {i for c in scene.cues if c.name in STRONG for i in range(c.start, c.end)}
-    candidates = [m for m in mentions if not _is_cue(m, strong, scene)]
+    candidates = [m for m in mentions if not _is_cue(m, strong, scene) and not _is_row_noun(m, scene)]
+    named = {i for m in candidates if m.cell is None for i in m.places}
+    candidates = [m for m in candidates if m.cell is None or m.column.distinct > 1 or not m.places & named]
     columns = {i for m in candidates if m.cell is None for i in m.places}
     candidates = [m for m in candidates if m.whole or not m.places & (columns | strong | scene.measures.keys())]
     exact = {m.places for m in candidates if m.cell is None and m.score >= 0.85 and not m.missed}
@@ -157,6 +161,13 @@ def _is_cue(mention: Mention, strong: set[int], scene: Scene) -> bool:
     return mention.score < 1 or any(
         t.text in ("по", "by", "top", "first", "last", "in", "of") for t in (scene.tokens[i] for i in mention.places)
     )
+
+
+def _is_row_noun(mention: Mention, scene: Scene) -> bool:
+    """A word that columns of different kinds share, said alone: "visits" beside "first visit" and "date of visit"."""
+    if mention.cell is not None or len(mention.places) > 1 or not mention.missed or mention.score > 0.5:
+        return False
+    return not scene.tokens[mention.start].keys.isdisjoint(row_nouns(scene.profile))
 
 
 def _is_entity(mention: Mention, scene: Scene) -> bool:
@@ -210,6 +221,7 @@ def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> M
         and c.score > mention.score - 0.05
         and c.missed <= mention.missed
         and (is_identifier(mention.column, scene.profile) or not is_identifier(c.column, scene.profile))
+        and not (is_identifier(mention.column, scene.profile) and c.column.kind == "date")
     ]
     if not rivals:
         return mention
@@ -220,10 +232,11 @@ def _with_rivals(mention: Mention, candidates: list[Mention], scene: Scene) -> M
         if len(names) == 1:
             return replace(names[0], rivals=())
     if mention.cell is not None:
-        supported = [(len(_support(r, scene)), -i) for i, r in enumerate((mention, *rivals))]
-        best = max(supported)
-        if best[0] and [n for n, _i in supported].count(best[0]) == 1:
-            pick = (mention, *rivals)[-best[1]]
+        supports = [_support(r, scene) for r in (mention, *rivals)]
+        # "in the state new york" against "cities in ...": of two that are supported alike, the one said right before.
+        weights = [(len(s), mention.start - 1 in s) for s in supports]
+        if max(weights)[0] and weights.count(max(weights)) == 1:
+            pick = (mention, *rivals)[weights.index(max(weights))]
             scene.take(_support(pick, scene))
             return replace(pick, rivals=())
         if any(_same_cell(mention, r) and mention.column.distinct <= 3 for r in rivals):
@@ -251,8 +264,67 @@ def is_identifier(column: Column, profile: Profile) -> bool:
     words = [t.text for t in name_tokens(column.name)]
     if len(words) > 1 and words[-1] in ("id", "num", "no", "uid"):
         return True  # also where it is another table's number: it is never a measure
+    if not (_is_whole(column.low) and _is_whole(column.high)):
+        return False  # "price index" has fractions
+    if _is_consecutive(column, profile):
+        return True
     named = bool({*words} & {"id", "no", "index", "uid", "guid", "номер", "ид"}) or column.name.lower().endswith("id")
     return named and column.distinct >= 0.95 * max(profile.rows, 1)
+
+
+def _is_consecutive(column: Column, profile: Profile) -> bool:
+    """A column "booking" with 5001, 5002 ... in every row of a longer table; years and ranks are no identifiers."""
+    if column.kind != "number" or profile.rows < 50 or column.missing or column.distinct < profile.rows:
+        return False
+    if not (isinstance(column.low, float) and isinstance(column.high, float)) or is_plural(column.name.lower()):
+        return False
+    ordered = any(has_meaning(column, meaning) for meaning in ("year", "rank", "position", "day", "week", "age"))
+    return column.high - column.low < 1.05 * profile.rows and not ordered
+
+
+def _is_whole(value: object) -> bool:
+    return not isinstance(value, float) or value == int(value)
+
+
+# Concepts whose numbers are names of things: "apartment 12". In the plural ("rooms") they count the things.
+_NUMBERED = ("house", "room", "building", "floor", "route", "flight", "class", "code", "number", "store", "branch")
+
+
+@lru_cache(maxsize=1024)
+def is_label(column: Column) -> bool:
+    """A column of whole numbers that are names, with rows repeating them: they make groups and are never added up."""
+    if column.kind != "number" or is_flag(column) or not (_is_whole(column.low) and _is_whole(column.high)):
+        return False
+    words = [t for t in name_tokens(column.name) if t.kind == "word"]
+    if len(words) != 1 or words[0].text in ("number", "no", "num", "номер") or is_plural(words[0].text):
+        return False
+    return column.distinct < 0.5 * max(column.rows - column.missing, 1) and any(
+        has_meaning(column, meaning) for meaning in _NUMBERED
+    )
+
+
+@lru_cache(maxsize=8)
+def row_nouns(profile: Profile) -> frozenset[str]:
+    """Words in the names of columns of different kinds, none of which they name alone: what the rows are about.
+
+    None where a column numbers the rows, as that one's name says what they are.
+    """
+    kinds: dict[str, set[str]] = {}
+    alone: set[str] = set()
+    if any(is_identifier(column, profile) for column in profile.columns):
+        return frozenset()
+    for column in profile.columns:
+        said = [t for t in name_tokens(column.name) if t.kind == "word"]
+        words = [t for t in said if len(t.text) > 2 and t.text not in lexicon.words("units")]
+        for token in words:
+            for key in token.keys:
+                kinds.setdefault(key, set()).add("flag" if is_flag(column) else column.kind)
+        if len(words) == 1 or any(has_meaning(column, m) for m in ("name", "id")):
+            alone |= {key for t in words for key in t.keys}
+    day = next((c for c in profile.columns if c.kind == "date"), None)
+    said = [t for t in name_tokens(day.name) if t.kind == "word" and part_of_speech(t.text) == "NOUN"] if day else []
+    dated = {key for t in said if not t.keys & {"дата", "день", "время"} for key in t.keys}  # «Дата операции»
+    return frozenset({key for key, found in kinds.items() if len(found) > 1 and key not in alone} | (dated - alone))
 
 
 def is_flag(column: Column) -> bool:
@@ -270,13 +342,25 @@ def flag_value(column: Column, so: bool) -> float | str | bool:
         return so
     if column.kind == "number":
         return 1.0 if so else 0.0
-    yes = ("yes", "true", "y", "t", "да", "1", "истина")
+    yes = ("yes", "true", "y", "t", "да", "1", "истина", "есть")
     return next((v for v in column.values if (v.lower() in yes) == so), "yes" if so else "no")
 
 
 def has_meaning(column: Column, meaning: str) -> bool:
     """Whether a column's name carries this concept."""
+    if meaning == "age" and any(t.text in ("год", "year") for t in name_tokens(column.name)):
+        return False  # «лет» is a form of «год», and a year of building is no age
     return any(meaning in meanings for meanings in lexicon.concepts(list(name_tokens(column.name))))
+
+
+def averaged(column: Column) -> bool:
+    """Whether the figure of many rows of this column is their mean: of prices, ages and ratings, not of amounts."""
+    return any(has_meaning(column, meaning) for meaning in lexicon.words("averaged"))
+
+
+def is_paper(column: Column) -> bool:
+    """Amounts that stand on a paper each, so that "bills" may as well mean the papers."""
+    return any(has_meaning(column, meaning) for meaning in ("bill", "charge", "payment", "fee", "fare"))
 
 
 def label_column(profile: Profile) -> Column | None:

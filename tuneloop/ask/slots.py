@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column
-from tuneloop.ask.comparisons import measured
+from tuneloop.ask.comparisons import measured, money
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Condition, Group
-from tuneloop.ask.scene import Scene, has_meaning, is_identifier, label_column
+from tuneloop.ask.scene import Scene, has_meaning, is_identifier, is_label, label_column
 
 AGGREGATE_CUES = ("mean", "median", "sum", "spread", "variance", "range")
 
@@ -28,16 +28,18 @@ class Slots:
     def __init__(self, scene: Scene, filters: list[Condition]) -> None:
         self.scene = scene
         self.filters = filters
-        self.groups = _groups(scene)
+        self.groups = [_in_order(g, scene, filters) for g in _groups(scene)]
         self.target = _target(scene, self.groups)
         self.measures = [
             m
             for m in scene.free()
             if m.cell is None and m.column.kind in ("number", "bool") and m is not self.target
-            if not is_identifier(m.column, scene.profile)
+            if not is_identifier(m.column, scene.profile) and not is_label(m.column)
         ]
         self.texts = [
-            m for m in scene.free() if m.cell is None and m.column.kind in ("text", "date") and m is not self.target
+            m
+            for m in scene.free()
+            if m.cell is None and (m.column.kind in ("text", "date") or is_label(m.column)) and m is not self.target
         ]
         self.extreme = _extreme(scene)
         self.aggregate = next((c for c in scene.cues if c.name in AGGREGATE_CUES and not _shadowed(c, scene)), None)
@@ -49,7 +51,7 @@ class Slots:
     def measure(self, cue: Cue | None = None) -> Column | None:
         """The measure nearest after the cue; the first one without a cue; counted as used."""
         if not self.measures:
-            return None
+            return money(self.scene) if cue is not None else None
         pick = self.measures[0]
         if cue is not None:
             pick = min(
@@ -78,7 +80,17 @@ def _groups(scene: Scene) -> list[Mention | Group]:
                 and 0 <= m.start - cue.end <= 2
                 and not scene.gap(cue.end, m.start)
                 and _groupable(m.column)
+                and not (m.column.kind == "number" and not is_label(m.column) and scene.has("top", "bottom"))
             ]
+            if scene.has("top", "bottom") and any(c.name == "count" and c.start == cue.end for c in scene.cues):
+                scene.take(range(cue.start, cue.end))
+                scene.spent.update(id(m) for m in near)
+                scene.take(i for m in near for i in m.places)
+                continue  # "top 2 districts by number of incidents" counts rows
+            if near and near[0].column.distinct >= 0.95 * scene.profile.rows and scene.has("mean"):
+                scene.take(range(cue.start, cue.end))
+                scene.use(near[0])
+                continue  # "per order", where each row is one
             for mention in near[:1]:
                 if mention not in found:
                     found.append(mention)
@@ -87,6 +99,15 @@ def _groups(scene: Scene) -> list[Mention | Group]:
     if not any(isinstance(g, Mention) for g in found):
         found += _time_groups(scene)
     return found
+
+
+def _in_order(group: Mention | Group, scene: Scene, filters: list[Condition]) -> Mention | Group:
+    """Months of several years come one after another; "in which month" asks for the month of any year."""
+    if not isinstance(group, Group) or group.part != "month" or scene.has("which", "max", "min", "mode", "rare"):
+        return group
+    one_year = str(group.column.low)[:4] == str(group.column.high)[:4]
+    cut = any(c.column == group.column for c in filters)
+    return group if one_year or cut else Group(group.column, "year-month")
 
 
 def _groupable(column: Column) -> bool:
@@ -163,8 +184,16 @@ def _target(scene: Scene, groups: list[Mention | Group]) -> Mention | None:
                 return near[0]
     when = scene.cue("when")
     if when is not None:
-        return next((m for m in scene.free() if m.cell is None and set(range(when.start, when.end)) & m.places), None)
+        said = (m for m in scene.free() if m.cell is None and set(range(when.start, when.end)) & m.places)
+        return next(said, None) or _year_asked(scene, when)
     return None
+
+
+def _year_asked(scene: Scene, when: Cue) -> Mention | None:
+    """The column of years that "в каком году" asks for, however it is called."""
+    places = frozenset(i for i in range(when.start, when.end) if scene.tokens[i].keys & {"год", "year"})
+    years = [c for c in scene.profile.columns if c.kind == "number" and has_meaning(c, "year")]
+    return Mention(years[0], None, places, 1.0) if places and len(years) == 1 else None
 
 
 def _extreme(scene: Scene) -> tuple[Cue, str] | None:
@@ -172,6 +201,8 @@ def _extreme(scene: Scene) -> tuple[Cue, str] | None:
     for cue in scene.cues:
         if cue.name not in ("max", "min") or set(range(cue.start, cue.end)) <= scene.taken or _shadowed(cue, scene):
             continue
+        if scene.tokens[cue.end - 1].text in _COMPARATIVES:
+            continue  # "do smokers give higher tips" asks for no extreme
         sign = 1 if cue.name == "max" else -1
         implied = next(
             (
@@ -194,6 +225,9 @@ def _extreme(scene: Scene) -> tuple[Cue, str] | None:
             scene.take(range(i, i + length))
             return Cue("max" if measure.sign > 0 else "min", i, i + length), "desc" if measure.sign > 0 else "asc"
     return None
+
+
+_COMPARATIVES = ("higher", "lower", "larger", "smaller", "bigger", "greater")
 
 
 def implied_measure(slots: Slots) -> tuple[Column, str] | None:
@@ -306,5 +340,6 @@ def leaves_one_row(slots: Slots) -> bool:
     """A filter that leaves (about) one row: what is asked of it is looked up, not averaged."""
     rows = slots.scene.profile.rows
     return any(
-        c.op in ("=", "same") and c.column.distinct > 0.7 * max(rows - c.column.missing, 1) for c in slots.filters
+        c.op in ("=", "same") and not c.part and c.column.distinct > 0.7 * max(rows - c.column.missing, 1)
+        for c in slots.filters
     )

@@ -10,7 +10,7 @@ from tuneloop.ask.columns import Column
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Group, Query
-from tuneloop.ask.scene import Scene, has_meaning, is_flag, label_column
+from tuneloop.ask.scene import Scene, averaged, has_meaning, is_flag, is_identifier, label_column
 from tuneloop.ask.slots import (
     AGGREGATE_CUES,
     Slots,
@@ -21,7 +21,7 @@ from tuneloop.ask.slots import (
     leaves_one_row,
     limit_of,
 )
-from tuneloop.ask.words import name_tokens
+from tuneloop.ask.words import is_cyrillic, is_plural, name_tokens, part_of_speech
 
 
 def mode(slots: Slots) -> Query | None:
@@ -49,6 +49,7 @@ def superlative(slots: Slots) -> Query | None:
     order = slots.extreme[1] if slots.extreme else "desc" if top and top.name == "top" else "asc"
     if top is not None:
         scene.take(range(top.start, top.end))
+        _take_years(slots, top)
     end = slots.extreme[0].end if slots.extreme else len(scene.tokens)
     label = label_column(scene.profile)
     after = [t for t in slots.texts if t.column != label and t.start >= end and not scene.gap(end, t.start)]
@@ -60,7 +61,7 @@ def superlative(slots: Slots) -> Query | None:
     measure = implied[0] if implied else None
     order = implied[1] if implied else order
     if measure is None:
-        at = slots.aggregate or (slots.extreme[0] if slots.extreme else None)
+        at = slots.aggregate or (slots.extreme[0] if slots.extreme else top)
         measure = slots.measure(at)
     if slots.aggregate is not None and measure is not None and (named or texts):
         scene.take(range(slots.aggregate.start, slots.aggregate.end))
@@ -79,6 +80,8 @@ def superlative(slots: Slots) -> Query | None:
     _doubt_order(slots, measure, implied is not None)
     if measure is None:
         return _most_rows(slots, named or texts, order, limit)
+    if not (named or texts or limit) and _both_ends(scene):
+        return Query("summary", measure=measure, filters=slots.all)
     slots.measures = [m for m in slots.measures if m.column != measure]
     said = any(m.column == measure and m.cell is None for m in scene.mentions)
     figure = scene.cue("which", "list", "when", "where")
@@ -87,15 +90,42 @@ def superlative(slots: Slots) -> Query | None:
     if alone and (said or implied is None or slots.extreme is None):
         return Query("aggregate", "max" if order == "desc" else "min", measure, filters=slots.all)
     if slots.groups and slots.target is None:
-        return Query(
-            "aggregate",
-            "max" if order == "desc" else "min",
-            measure,
-            groups=group_list(slots),
-            filters=slots.all,
-            order=order,
-        )
+        return _extreme_group(slots, measure, order, limit)
     return _extreme_rows(slots, named, texts, measure, order, limit)
+
+
+def _extreme_group(slots: Slots, measure: Column, order: str, limit: int) -> Query:
+    """The extreme of each group; with "in which month" the one month whose figure is the extreme."""
+    if isinstance(slots.groups[0], Group) and _asks_which(slots.scene) and not limit:
+        figure, limit = "mean" if averaged(measure) else "sum", 1
+        slots.scene.doubt(f"{figure}({measure.name})", 0.75)
+    else:
+        figure, limit = "max" if order == "desc" else "min", 0
+    groups = group_list(slots)
+    return Query("aggregate", figure, measure, groups=groups, filters=slots.all, order=order, limit=limit)
+
+
+def _take_years(slots: Slots, top: Cue) -> None:
+    """In "top 3 years by harvest" the years are what is listed, the harvest is the measure."""
+    by = next((c for c in slots.scene.cues if c.name == "each" and c.start > top.end), None)
+    years = [m for m in slots.measures if has_meaning(m.column, "year") and by is not None and m.end <= by.start]
+    if years and len(slots.measures) > len(years):
+        slots.measures = [m for m in slots.measures if m not in years]
+        slots.texts = [*years, *slots.texts]
+
+
+def _asks_which(scene: Scene) -> bool:
+    """ "Which month" is a phrase of its own, in which no other "which" is found."""
+    return any(t.keys & {"which", "what", "какой", "каков"} for t in scene.tokens)
+
+
+def _both_ends(scene: Scene) -> bool:
+    """The least and the greatest, asked for at once."""
+    ends = [c for c in scene.cues if c.name in ("max", "min")]
+    both = len({c.name for c in ends}) == 2 and len({c.start for c in ends}) == 2 and scene.has("and")
+    if both:
+        scene.take(i for c in ends for i in range(c.start, c.end))
+    return both
 
 
 def _doubt_order(slots: Slots, measure: Column | None, implied: bool) -> None:
@@ -107,13 +137,19 @@ def _doubt_order(slots: Slots, measure: Column | None, implied: bool) -> None:
         scene.doubt("a figure over a top list", 0.3)
     if measure is None or implied:
         return
+    cue = slots.extreme[0] if slots.extreme else top
+    if cue is not None and has_meaning(measure, "year") and scene.tokens[cue.end - 1].keys & _JUDGED:
+        scene.doubt(f"{measure.name}: by what?", 0.3)
     if has_meaning(measure, "rank") or has_meaning(measure, "position"):
         scene.doubt(f"{measure.name}: which end is the top?", 0.4)
     after = slots.extreme[0].end if slots.extreme else len(scene.tokens)
-    if after < len(scene.tokens):
+    if after < len(scene.tokens) and after not in scene.taken:
         said = any(after in m.places for m in scene.mentions) or any(c.start <= after < c.end for c in scene.cues)
         if not said and not lexicon.is_filler(scene.tokens[after]) and scene.tokens[after].kind == "word":
             scene.doubt(f"{scene.tokens[after].raw} = {measure.name}", 0.4)
+
+
+_JUDGED = {"best", "good", "worst", "bad", "лучший", "худший", "хороший", "плохой"}
 
 
 def _adjective(scene: Scene, cue: Cue) -> bool:
@@ -132,11 +168,26 @@ def _most_rows(slots: Slots, named: list[Mention | Group], order: str, limit: in
     first = named[0]
     if isinstance(first, Mention) and first.column.distinct > 0.9 * max(first.column.rows - first.column.missing, 1):
         scene.doubt(f"{first.column.name}: each value once", 0.4)
+    if slots.extreme is not None:
+        _doubt_counted(scene, slots.extreme[0].end)
     slots.groups = named[:1]
     flags = tuple(c for c in slots.filters if is_flag(c.column))
     if flags and scene.has("share"):
         return None
     return Query("aggregate", "count", groups=group_list(slots), filters=slots.all, order=order, limit=limit or 1)
+
+
+def _doubt_counted(scene: Scene, i: int) -> None:
+    """What is counted after "most" is a noun: "the most dangerous" asks for a measure that no column holds."""
+    while i < len(scene.tokens) and lexicon.is_filler(scene.tokens[i]):
+        i += 1
+    linked = i in scene.taken or any(i in m.places for m in scene.mentions)
+    if i >= len(scene.tokens) or linked or scene.names_row(scene.tokens[i]):
+        return
+    word = scene.tokens[i].text
+    noun = part_of_speech(word) not in ("ADJF", "ADJS", "PRTF", "COMP") if is_cyrillic(word) else is_plural(word)
+    if not noun and scene.tokens[i].keys.isdisjoint(lexicon.person_words()):
+        scene.doubt(f"{scene.tokens[i].raw}: ?", 0.4)
 
 
 def _extreme_rows(
@@ -146,6 +197,12 @@ def _extreme_rows(
     scene = slots.scene
     target = next((m for m in (*named, *texts) if isinstance(m, Mention)), None)
     rows = max(scene.profile.rows, 1)
+    if limit and target is not None and target.column.distinct < 0.3 * rows and target.column.kind != "date":
+        scene.use(target)
+        mean = averaged(measure)
+        scene.doubt(f"{target.column.name}: {'mean' if mean else 'sum'}({measure.name})", 0.85)
+        figure, groups = "mean" if mean else "sum", (Group(target.column),)
+        return Query("aggregate", figure, measure, groups=groups, filters=slots.all, order=order, limit=limit)
     if (
         target is not None
         and target.column.kind != "number"
@@ -154,7 +211,7 @@ def _extreme_rows(
         and not slots.filters
     ):
         scene.use(target)
-        summed = scene.cue("sum") is not None or counts(slots)
+        summed = scene.cue("sum") is not None or (counts(slots) and not averaged(measure))
         if not summed:
             scene.doubt(f"{target.column.name}: mean({measure.name})", 0.75)
         return Query(
@@ -171,10 +228,17 @@ def _extreme_rows(
         if isinstance(mention, Mention):
             show.append(scene.use(mention).column)
     label = _person(scene, measure) or label_column(scene.profile)
+    asks_who = any(t.text in ("who", "кто", "кому", "кого") for t in scene.tokens)
+    if not show and asks_who and label is not None and is_identifier(label, scene.profile):
+        scene.doubt(f"who = {label.name}", 0.5)
     if not show and label is not None and label != measure:
         show.append(label)
     if not show:
+        if asks_who:
+            scene.doubt("who?", 0.4)
         return Query("rows", measure=measure, filters=slots.all, order=order, limit=limit or 1)
+    if target is not None and target.column.distinct < 0.5 * rows and slots.filters and not limit:
+        scene.doubt(f"{target.column.name}: one row of several", 0.75)
     return Query("rows", measure=measure, show=(*show, measure), filters=slots.all, order=order, limit=limit or 1)
 
 
@@ -279,6 +343,9 @@ def lookup(slots: Slots) -> Query | None:
         scene.doubt("no condition", 0.5)
     if scene.has("or") and any(c.op == "in" and c.column != target.column for c in slots.filters):
         scene.doubt("one of two", 0.4)
+    repeated = target.column.distinct < 0.5 * max(scene.profile.rows, 1)
+    if repeated and any(c.op in ("!=", "not in") and c.column != target.column for c in slots.filters):
+        scene.doubt("none of its rows, or some that are not", 0.4)
     if any(c.column == target.column and c.op in ("=", "like", "part") for c in slots.filters):
         scene.doubt("the condition itself", 0.3)
     column = scene.use(target).column

@@ -32,8 +32,12 @@ _IRREGULAR = {
     "data": "data", "species": "species", "series": "series", "news": "news", "less": "less", "class": "class",
     "average": "average", "more": "more", "most": "most", "least": "least", "further": "far", "farther": "far",
     "furthest": "far", "farthest": "far", "mice": "mouse", "feet": "foot", "wives": "wife", "better": "good",
-    "best": "good", "worse": "bad", "worst": "bad", "earnings": "earn",
+    "summer": "summer", "dinner": "dinner", "number": "number", "order": "order",
+    "offer": "offer", "letter": "letter", "matter": "matter", "best": "good", "worse": "bad", "worst": "bad",
+    "earnings": "earn",
 }  # fmt: skip
+
+_PLURALS = frozenset(("men", "women", "children", "people", "persons", "mice", "feet", "wives"))
 
 # pymorphy3 takes these for other words.
 _RUSSIAN = {"самой": "самый", "самом": "самый"}
@@ -74,6 +78,12 @@ _ENDINGS = (
     ("ing", ("", "e")),
     ("est", ("", "e")),
     ("er", ("", "e")),
+    ("wal", ("w", "we")),  # nouns of verbs: renewal, arrival, refusal
+    ("val", ("v", "ve")),
+    ("sal", ("s", "se")),
+    ("wals", ("w", "we")),
+    ("vals", ("v", "ve")),
+    ("sals", ("s", "se")),
 )
 
 
@@ -145,6 +155,47 @@ def part_of_speech(word: str) -> str:
     if not _CYRILLIC.search(word):
         return ""
     return str(_analyser().parse(word)[0].tag.POS or "")
+
+
+_NOUN_ENDS = re.compile(r"(?:ировани|овани|енчани|ани|яни|ени|ти|аци)[еяю]$|к[аи]$")
+_VERB_ENDS = re.compile(r"(?:изировать|ировать|овать|ывать|ивать|нуть|ать|ять|еть|ить|ть)(?:ся)?$")
+
+
+@lru_cache(maxsize=1 << 12)
+def verbal_stem(word: str) -> str:
+    """The stem that a Russian verb shares with its noun ("уволился", "увольнение": "увол"); "" of other words."""
+    if not _CYRILLIC.search(word):
+        return ""
+    for parse in _analyser().parse(word)[:3]:
+        lemma, pos = parse.normal_form.replace("ё", "е"), str(parse.tag.POS or "")
+        ends = _NOUN_ENDS if pos == "NOUN" else _VERB_ENDS if pos in ("VERB", "INFN", "PRTF", "PRTS", "GRND") else None
+        if ends is not None and (cut := ends.search(lemma)) and cut.start() >= 3:
+            return re.sub(r"(?<=[бпвмф])л$|(?<=л)ьн$|ь$", "", lemma[: cut.start()])
+    return ""
+
+
+def is_plural(word: str) -> bool:
+    """Whether a noun is in the plural; of an English one its ending says so."""
+    if not _CYRILLIC.search(word):
+        return word in _PLURALS or (word.endswith("s") and not word.endswith(("ss", "us", "is")))
+    return str(_analyser().parse(word)[0].tag.number or "") == "plur"
+
+
+def is_mass(word: str) -> bool:
+    """Whether a Russian noun after "сколько" is in the singular, as only what is not counted piece by piece is."""
+    parses = [p for p in _analyser().parse(word) if "NOUN" in p.tag and "gent" in p.tag]
+    return bool(parses) and all("sing" in p.tag for p in parses)
+
+
+def is_order(word: str) -> bool:
+    """Whether a Russian word is a verb in the imperative and hardly anything else."""
+    parses = _analyser().parse(word)[:2] if is_cyrillic(word) else []
+    return bool(parses) and "impr" in parses[0].tag and not any("NOUN" in p.tag for p in parses)
+
+
+def is_known(word: str) -> bool:
+    """Whether the dictionary has this Russian word; False of words in Latin letters."""
+    return is_cyrillic(word) and bool(_analyser().word_is_known(word))
 
 
 @lru_cache(maxsize=1 << 12)
