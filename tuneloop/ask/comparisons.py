@@ -133,8 +133,8 @@ def _compared(scene: Scene, start: int, end: int, number: Number) -> Column | No
     after = [m for m in numeric if 0 <= m.start - end <= 2 and not scene.gap(end, m.start)] or _second_reading(
         scene, end
     )
-    unit = scene.tokens[end].text if end < len(scene.tokens) else ""
-    in_unit = [c for c in scene.profile.columns if c.kind == "number" and unit in _units(c)] if unit else []
+    units = {scene.tokens[end].text} | lexicon.units_of(scene.tokens[end]) if end < len(scene.tokens) else set()
+    in_unit = [c for c in scene.profile.columns if c.kind == "number" and units & _units(c)]
     if len(in_unit) == 1 and not after:
         use_named(scene, in_unit[0])
         return in_unit[0]

@@ -7,21 +7,22 @@ from dataclasses import replace
 
 from tuneloop.ask import dates, lexicon
 from tuneloop.ask.comparisons import against_average, comparisons, equalities, ranges
-from tuneloop.ask.events import accompanied, compounds, happened
+from tuneloop.ask.events import accompanied, compounds, happened, marks
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import SEPARATORS, Condition, negated
 from tuneloop.ask.scene import Scene, flag_value, has_meaning, is_flag
 from tuneloop.ask.words import tokens
-from tuneloop.ask.years import date_column, spells
+from tuneloop.ask.years import date_column, spells, years_apart
 
 
 def conditions(scene: Scene) -> list[Condition]:
     """All tests, in the order of the question; what they use is marked as taken in the scene."""
     found = spells(scene) + ranges(scene) + comparisons(scene) + against_average(scene) + _days(scene)
-    found += _signs(scene) + _missing(scene) + happened(scene) + accompanied(scene) + compounds(scene) + _cells(scene)
+    found += _signs(scene) + _missing(scene) + happened(scene) + accompanied(scene) + compounds(scene) + marks(scene)
+    found += _cells(scene)
     found += equalities(scene) + _flags(scene) + _quotes(scene)
     found.sort(key=lambda c: c.place)
-    return _merged([_turned(c, scene) for c in found], scene)
+    return years_apart(_merged([_turned(c, scene) for c in found], scene), scene)
 
 
 def _days(scene: Scene) -> list[Condition]:

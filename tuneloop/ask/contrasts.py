@@ -246,4 +246,4 @@ def _is_part_of(scene: Scene, found: list[Condition]) -> bool:
         return False
     between = [scene.tokens[i].text for i in range(found[0].place + 1, found[1].place)]
     verbs = any(part_of_speech(t.text) in ("VERB", "PRTS") or t.text in lexicon.words("copulas") for t in scene.tokens)
-    return bool(between) and between[0] in ("in", "at", "on", "в", "во", "на", "у") and not verbs
+    return bool(between) and between[0] in ("in", "at", "on", "в", "во", "на", "у", "по") and not verbs

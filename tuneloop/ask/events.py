@@ -5,12 +5,12 @@ A day that is missing is a thing that has not happened; a count of 0 is one that
 
 from __future__ import annotations
 
-from tuneloop.ask import linking
+from tuneloop.ask import lexicon, linking
 from tuneloop.ask.columns import Column
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Condition
-from tuneloop.ask.scene import Scene, flag_value, is_flag, is_identifier, is_label
+from tuneloop.ask.scene import Scene, flag_value, has_meaning, is_flag, is_identifier, is_label
 from tuneloop.ask.words import Token, forms, is_plural, name_tokens, part_of_speech
 
 NOT_IN_FRONT = ("un", "не")  # unpaid, невозвращенный
@@ -18,13 +18,20 @@ FULL = frozenset(("ADJF", "ADJS", "PRTF", "PRTS", "VERB", "INFN", "GRND"))  # wi
 
 
 def accompanied(scene: Scene) -> list[Condition]:
-    """ "With children", «с детьми»: a count from 0 that is not 0, where rows are counted or shared out."""
+    """ "With children", «с детьми»: a count from 0 that is not 0, where rows are counted or shared out.
+
+    And "used a promo code", «с промокодом»: a cell that is there, in a column where others are empty.
+    """
     if not scene.has("count", "share", "truth"):
         return []
     found = []
     for mention in scene.free():
         before = scene.tokens[mention.start - 1].text if mention.start else ""
         column = mention.column
+        if mention.cell is None and _is_had(scene, mention):
+            scene.use(mention)
+            found.append(Condition(column, "known", place=mention.start))
+            continue
         counts = (
             column.kind == "number" and column.low == 0 and not is_flag(column) and is_plural(_last(mention, scene))
         )
@@ -34,6 +41,38 @@ def accompanied(scene: Scene) -> list[Condition]:
             scene.take([mention.start - 1])
             found.append(Condition(column, ">", (0.0,), place=mention.start))
     return found
+
+
+def _is_had(scene: Scene, mention: Mention) -> bool:
+    """Whether rows are said to have what this column holds, and not which value of it."""
+    column, i = mention.column, mention.start - 1
+    while i >= 0 and scene.tokens[i].text in ("a", "an", "any", "the", "some", "их", "свой"):
+        i -= 1
+    if i < 0 or not column.missing or column.kind != "text" or is_label(column):
+        return False
+    had = scene.tokens[i].text in ("with", "с", "со") or not scene.tokens[i].keys.isdisjoint(lexicon.words("having"))
+    valued = any(m.column == column and m.cell is not None for m in scene.mentions)
+    more = scene.tokens[mention.end : mention.end + 2]
+    if not had or valued or any(t.kind in ("quote", "number") or t.raw[:1].isupper() for t in more):
+        return False
+    scene.take(range(i, mention.start))
+    return True
+
+
+def marks(scene: Scene) -> list[Condition]:
+    """«Двойки», «пятёрок»: a school mark as a Russian noun."""
+    grades = [c for c in scene.profile.columns if c.kind == "number" and has_meaning(c, "rating")]
+    grades = [c for c in grades if isinstance(c.high, int | float) and 1 < c.high <= 12]
+    found = []
+    for i, token in enumerate(scene.tokens):
+        mark = next((MARKS[key] for key in sorted(token.keys) if key in MARKS), 0)
+        if mark and len(grades) == 1 and i not in scene.taken:
+            scene.take([i])
+            found.append(Condition(grades[0], "=", (float(mark),), place=i))
+    return found
+
+
+MARKS = {"единица": 1, "двойка": 2, "тройка": 3, "четверка": 4, "пятерка": 5, "десятка": 10}
 
 
 def _last(mention: Mention, scene: Scene) -> str:

@@ -261,7 +261,7 @@ def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table:
         if token.kind == "quote":
             for j, part in enumerate(tokens(token.raw)):
                 _note(hits, i + j / 100, part, frozenset(), table)
-        elif token.kind != "sign":
+        elif token.kind != "sign" and not _is_article(token):
             _note(hits, i, token, meanings[i], table)
     found = []
     for (c, v), by_place in hits.items():
@@ -282,6 +282,11 @@ def _cells(question: Sequence[Token], meanings: Sequence[frozenset[str]], table:
             ):
                 found.append(Mention(column, column.values[v], places, 0.75 * score + 0.1, whole=False))
     return found
+
+
+def _is_article(token: Token) -> bool:
+    """ "a match" does not speak of the level "A", nor «в физике» of the class "В"."""
+    return len(token.text) == 1 and token.raw.islower() and lexicon.is_filler(token)
 
 
 def _note(

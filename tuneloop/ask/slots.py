@@ -28,7 +28,7 @@ class Slots:
     def __init__(self, scene: Scene, filters: list[Condition]) -> None:
         self.scene = scene
         self.filters = filters
-        self.groups = [_in_order(g, scene, filters) for g in _groups(scene)]
+        self.groups = [_in_order(g, scene, filters) for g in _groups(scene)] or _years(scene, filters)
         self.target = _target(scene, self.groups)
         self.measures = [
             m
@@ -98,6 +98,17 @@ def _groups(scene: Scene) -> list[Mention | Group]:
                     found += [m for m in free if m.cell is None and _joined(scene, mention, m) and _groupable(m.column)]
     if not any(isinstance(g, Mention) for g in found):
         found += _time_groups(scene)
+    return found
+
+
+def _years(scene: Scene, filters: list[Condition]) -> list[Mention | Group]:
+    """Years that are named beside each other are told apart; "in 2022 and 2023" may as well mean both together."""
+    found: list[Mention | Group] = [Group(c.column, "year") for c in filters if c.part == "year" and c.op == "in"]
+    if found and not scene.has("than", "or", "howmuch", "trend"):
+        scene.doubt("each year, or both together?", 0.75)
+    for cue in scene.cues:
+        if found and cue.name == "than":
+            scene.take(range(cue.start, cue.end))
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tuneloop.ask import lexicon
 from tuneloop.ask.columns import Column
+from tuneloop.ask.doubts import asked_unit
 from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Group, Query
@@ -166,6 +167,10 @@ def _most_rows(slots: Slots, named: list[Mention | Group], order: str, limit: in
     if slots.extreme is not None and not counts(slots):
         return None
     first = named[0]
+    if slots.extreme is not None and (unit := asked_unit(scene, slots.extreme[0].end)) is not None:
+        slots.groups = named[:1]
+        groups = group_list(slots)
+        return Query("aggregate", "sum", unit, groups=groups, filters=slots.all, order=order, limit=limit or 1)
     if isinstance(first, Mention) and first.column.distinct > 0.9 * max(first.column.rows - first.column.missing, 1):
         scene.doubt(f"{first.column.name}: each value once", 0.4)
     if slots.extreme is not None:
@@ -205,7 +210,7 @@ def _extreme_rows(
         return Query("aggregate", figure, measure, groups=groups, filters=slots.all, order=order, limit=limit)
     if (
         target is not None
-        and target.column.kind != "number"
+        and (target.column.kind != "number" or (target is slots.target and not has_meaning(target.column, "year")))
         and target.column.distinct < 0.3 * rows
         and not limit
         and not slots.filters

@@ -38,6 +38,30 @@ _UNTIL = ("по", "до", "to", "until", "till", "through", "and", "и")
 _SINCE = ("с", "со", "от", "from", "between", "между", "since")
 
 
+def years_apart(found: list[Condition], scene: Scene) -> list[Condition]:
+    """ "2022 vs 2023" wants the rows of either year; no row is in two other spans at once."""
+    spans = [(c, span) for c in found if (span := _span(c)) is not None]
+    for a, (first, after) in spans:
+        for b, (later, end) in spans:
+            if a.column != b.column or after > later:
+                continue
+            if not (_whole_year(first, after) and _whole_year(later, end)):
+                scene.doubt(f"{a.column.name}: ?", 0.3)
+                continue
+            years = Condition(a.column, "in", (float(first.year), float(later.year)), "year", a.place)
+            return [years, *(c for c in found if c not in (a, b))]
+    return found
+
+
+def _span(condition: Condition) -> tuple[date, date] | None:
+    days = [v for v in condition.values if isinstance(v, date)]
+    return (days[0], days[1]) if condition.op == "days" and len(days) == 2 else None
+
+
+def _whole_year(first: date, after: date) -> bool:
+    return first == date(first.year, 1, 1) and after == date(first.year + 1, 1, 1)
+
+
 def use_named(scene: Scene, column: Column) -> None:
     for mention in scene.free():
         if mention.column == column and mention.cell is None:
