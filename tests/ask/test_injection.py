@@ -76,6 +76,7 @@ def test_figures_are_those_of_the_file_and_the_sql_is_shown(attacked: tuple[str,
             and found.sql.startswith("SELECT ")
             and "".join(found.sql.split()) in "".join(shown(found).split())
         )
+        assert len(found.sentence) < 1500
     first = table.profile.columns[0]
     grouped = dict(table.run(f"SELECT {first.sql}, avg(price) FROM t GROUP BY 1").rows)
     gold = {name: mean(ALL[n] for n in range(9) if n % 3 == k) for k, name in enumerate((attack, "word 1", "word 2"))}

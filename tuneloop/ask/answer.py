@@ -15,6 +15,7 @@ from tuneloop.texts import _, n_
 
 FAR = 10.0  # times the median of the others: a first row so far away is mostly a unit, a typing error, or a total
 SHOWN = 5  # rows that a sentence names; the table beside it has all
+LONGEST = 200  # characters of a text in a sentence; its row has all of it
 
 
 class Rows(Protocol):
@@ -224,7 +225,8 @@ def number(value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
     if not isinstance(value, int | float | Decimal):
-        return texts.visible(" ".join(str(value).split()))
+        told = texts.visible(" ".join(str(value).split()))
+        return told if len(told) <= LONGEST else told[: LONGEST - 1] + "…"
     figure = float(value)
     if 1000 <= figure <= 2199 and figure == int(figure) and not isinstance(value, float):
         return str(int(figure))  # most likely a year
