@@ -27,7 +27,7 @@ from tuneloop.workspace import Workspace
 
 AT_ONCE = 4
 WAITING = 32  # at 0.3 s a search the last of them waits 3 s
-AT_START = 4  # teams that are prepared before they search; 43 MB each at 10,000 products
+AT_START = 4  # teams that are prepared before they search; 30 MB each at 10,000 products
 TEAMS = 16  # whose catalogues are held in memory, the least recently searched let go first
 
 log = logging.getLogger("tuneloop.gateway")

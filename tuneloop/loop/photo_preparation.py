@@ -1,6 +1,6 @@
 """What the first search would wait for, done before it comes: libraries, encoder, a child's files, the catalogue.
 
-A server does it in the background once it listens: the first photo over 10,000 products took 0.65 s, now 0.10.
+A server does it in the background once it listens: the first photo over 10,000 products took 0.44 s, now 0.08.
 """
 
 from __future__ import annotations
