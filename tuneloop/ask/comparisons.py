@@ -206,7 +206,8 @@ def _doubt_unit(scene: Scene, number: Number, column: Column) -> None:
 
 def _units(column: Column) -> set[str]:
     """The units that stand in a column's name or beside its cells."""
-    return {column.unit.lower(), *(t.text for t in name_tokens(column.name) if t.text in lexicon.words("units"))} - {""}
+    named = [t for t in name_tokens(column.name) if t.text in lexicon.words("units") or lexicon.units_of(t)]
+    return {column.unit.lower(), *(t.text for t in named)} - {""}
 
 
 def money(scene: Scene) -> Column | None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from tuneloop.ask import dates, lexicon
 from tuneloop.ask.comparisons import against_average, comparisons, equalities, ranges
 from tuneloop.ask.events import accompanied, compounds, happened, marks
-from tuneloop.ask.linking import Mention
+from tuneloop.ask.linking import Mention, same_word
 from tuneloop.ask.query import SEPARATORS, Condition, negated
 from tuneloop.ask.scene import Scene, flag_value, has_meaning, is_flag
-from tuneloop.ask.words import tokens
+from tuneloop.ask.words import name_tokens, tokens
 from tuneloop.ask.years import date_column, spells, years_apart
 
 
@@ -154,9 +154,24 @@ def _flags(scene: Scene) -> list[Condition]:
     for mention in scene.free():
         grouped = any(c.name == "each" and 0 <= mention.start - c.end <= 1 for c in scene.cues)
         if mention.cell is None and is_flag(mention.column) and not grouped:
+            if _only_noun(scene, mention):
+                scene.use(mention, surely=True)
+                continue
             scene.use(mention)
             found.append(Condition(mention.column, "=", (flag_value(mention.column, True),), place=mention.start))
     return found
+
+
+def _only_noun(scene: Scene, mention: Mention) -> bool:
+    """ "How many visits" says nothing of the flag "First visit": what tells it apart, its first word, is not said."""
+    words = [t for t in name_tokens(mention.column.name) if t.kind == "word" and not lexicon.is_filler(t)]
+    if len(words) < 2 or not mention.missed:
+        return False
+    said = [scene.tokens[i] for i in mention.places]
+    head = words[-1]
+    return any(same_word(t, key) for t in said for key in head.keys) and not any(
+        same_word(t, key) for t in said for word in words[:-1] for key in word.keys
+    )
 
 
 def _quotes(scene: Scene) -> list[Condition]:
@@ -176,7 +191,8 @@ def _quotes(scene: Scene) -> list[Condition]:
             column = scene.use(said[0]).column if said else more[0]
             scene.take(range(i, end))
             text = " ".join(t.raw for t in scene.tokens[i:end])
-            scene.doubt(f"«{text}»: {column.name}", 0.85)
+            known = bool(said) or has_meaning(column, "name") or has_meaning(column, "title")
+            scene.doubt(f"«{text}»: {column.name}", 0.85 if known else 0.5)
             found.append(Condition(column, "same", (text,), place=i))
         i = end
     return found

@@ -63,6 +63,8 @@ def marks(scene: Scene) -> list[Condition]:
     """«Двойки», «пятёрок»: a school mark as a Russian noun."""
     grades = [c for c in scene.profile.columns if c.kind == "number" and has_meaning(c, "rating")]
     grades = [c for c in grades if isinstance(c.high, int | float) and 1 < c.high <= 12]
+    called = [c for c in grades if any(t.keys & {"оценка", "отметка", "mark", "grade"} for t in name_tokens(c.name))]
+    grades = called or grades
     found = []
     for i, token in enumerate(scene.tokens):
         mark = next((MARKS[key] for key in sorted(token.keys) if key in MARKS), 0)

@@ -9,6 +9,7 @@ from tuneloop.ask.lexicon import Cue
 from tuneloop.ask.linking import Mention
 from tuneloop.ask.query import Condition, Group
 from tuneloop.ask.scene import Scene, has_meaning, is_identifier, is_label, label_column
+from tuneloop.ask.years import default_date
 
 AGGREGATE_CUES = ("mean", "median", "sum", "spread", "variance", "range")
 
@@ -154,13 +155,13 @@ def _time_groups(scene: Scene) -> list[Mention | Group]:
         if numeric is not None:
             return [numeric]
         said = [m for m in scene.free() if m.cell is None and m.column.kind == "date"]
-        dates = [m.column for m in said] or [c for c in scene.profile.columns if c.kind == "date"]
-        if dates:
+        column = said[0].column if said else default_date(scene)
+        if column is not None:
             for mention in said:
-                if mention.column == dates[0]:
+                if mention.column == column:
                     scene.use(mention)
             scene.take(range(cue.start, cue.end))
-            return [Group(dates[0], part)]
+            return [Group(column, part)]
     return []
 
 

@@ -29,6 +29,11 @@ def unmet(scene: Scene, query: Query) -> float:
         and query.kind not in ("compare", "share", "correlation", "summary")
     ):
         factor *= 0.35
+    topped = any(c.name in ("top", "bottom") and c.start == 0 for c in scene.cues)
+    if topped and not query.order and query.kind == "aggregate":
+        factor *= 0.35  # "top 5 countries" is no single figure
+    if scene.has("distinct") and query.aggregate == "count" and not query.groups:
+        factor *= 0.5
     named = {i for m in scene.mentions if m.cell is None for i in m.places}
     mean = any(c.name == "mean" and not named & set(range(c.start, c.end)) for c in scene.cues)
     if (

@@ -92,7 +92,16 @@ def superlative(slots: Slots) -> Query | None:
         return Query("aggregate", "max" if order == "desc" else "min", measure, filters=slots.all)
     if slots.groups and slots.target is None:
         return _extreme_group(slots, measure, order, limit)
-    return _extreme_rows(slots, named, texts, measure, order, limit)
+    single = implied is not None and slots.extreme is not None and _of_one_row(scene, slots.extreme[0], named)
+    return _extreme_rows(slots, named, texts, measure, order, limit, single=single)
+
+
+def _of_one_row(scene: Scene, cue: Cue, named: list[Mention | Group]) -> bool:
+    """ "Which tournament had the longest match": what is the longest is a row, and not the tournament."""
+    asked = [i for m in named if isinstance(m, Mention) for i in m.places]
+    after = [i for i in range(cue.end, min(cue.end + 2, len(scene.tokens))) if scene.tokens[i].kind == "word"]
+    after = [i for i in after if i not in scene.measures and not lexicon.is_filler(scene.tokens[i])]
+    return bool(after) and bool(asked) and max(asked) < cue.start and after[0] not in asked
 
 
 def _extreme_group(slots: Slots, measure: Column, order: str, limit: int) -> Query:
@@ -196,7 +205,14 @@ def _doubt_counted(scene: Scene, i: int) -> None:
 
 
 def _extreme_rows(
-    slots: Slots, named: list[Mention | Group], texts: list[Mention | Group], measure: Column, order: str, limit: int
+    slots: Slots,
+    named: list[Mention | Group],
+    texts: list[Mention | Group],
+    measure: Column,
+    order: str,
+    limit: int,
+    *,
+    single: bool = False,
 ) -> Query:
     """Rows at the end of an order; a category asked for with a measure but no figure is read as its mean or sum."""
     scene = slots.scene
@@ -214,6 +230,7 @@ def _extreme_rows(
         and target.column.distinct < 0.3 * rows
         and not limit
         and not slots.filters
+        and not single
     ):
         scene.use(target)
         summed = scene.cue("sum") is not None or (counts(slots) and not averaged(measure))

@@ -102,4 +102,13 @@ def date_column(scene: Scene) -> Column | None:
     if said:
         use_named(scene, said[0].column)
         return said[0].column
-    return next((c for c in scene.profile.columns if c.kind == "date"), None)
+    return default_date(scene)
+
+
+def default_date(scene: Scene) -> Column | None:
+    """The date column that is meant where none is named: the first, never one of births; doubtful beside others."""
+    days = [c for c in scene.profile.columns if c.kind == "date"]
+    lived = [c for c in days if not has_meaning(c, "birth")] or days
+    if len(lived) > 1:
+        scene.doubt(f"{lived[0].name}?", 0.92)
+    return lived[0] if lived else None
