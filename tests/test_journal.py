@@ -248,3 +248,15 @@ def test_the_drainer_ends_with_its_parent_and_leaves_nothing(tmp_path: Path, url
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert stored(url) == ["c1"]
+
+
+def test_a_row_that_no_database_takes_keeps_nobody_out(
+    tmp_path: Path, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = Journal(tmp_path / "journal")
+    for line in (row(1), row(2, tokens_in=2**63), row(3), row(4).replace("я".encode(), b"\xff")):
+        writer.append(line)
+    drain(tmp_path / "journal", url)
+    assert stored(url) == ["c1", "c3", "c4"] and "cannot be stored" in caplog.text
+    assert waiting(tmp_path / "journal") == 0
+    writer.close()

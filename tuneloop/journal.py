@@ -179,7 +179,7 @@ def _drain_segment(path: Path, url: str) -> int:
             lines = piece[:cut].split(b"\n")[:-1]
             for start in range(0, len(lines), BATCH):
                 if rows := [row for line in lines[start : start + BATCH] if (row := _row(line))]:
-                    _insert(url, rows)
+                    _insert_all(url, rows)
             offset += cut
             segment.seek(offset)
             path.with_suffix(".done").write_text(str(offset))
@@ -224,19 +224,41 @@ def _row(line: bytes) -> Row | None:
         return None
 
 
+def _insert_all(url: str, rows: list[Row]) -> None:
+    """All rows, or each by itself: one that no database takes must not keep the others out for ever."""
+    try:
+        _insert(url, rows)
+    except (ValueError, OverflowError) as problem:  # of the values; a database that is away raises another
+        if len(rows) == 1:
+            log.error("a row of the journal cannot be stored: %s", problem)
+            return
+        for row in rows:
+            _insert_all(url, [row])
+
+
 def _insert(url: str, rows: list[Row]) -> None:
     if url.startswith("sqlite:///"):
         _insert_sqlite(url.removeprefix("sqlite:///"), rows)
         return
     from sqlalchemy.dialects.postgresql import insert
+    from sqlalchemy.exc import DataError
 
     from tuneloop.db import open_database
     from tuneloop.db.tables import calls
 
     database = _OPEN.get(url) or _OPEN.setdefault(url, open_database(url))
-    values = [msgspec.structs.asdict(row) | {"request": json.loads(bytes(row.request))} for row in rows]
-    with database.write() as connection:
-        connection.execute(insert(calls).on_conflict_do_nothing(), values)
+    values = [_values(row) for row in rows]
+    try:
+        with database.write() as connection:
+            connection.execute(insert(calls).on_conflict_do_nothing(), values)
+    except DataError as problem:
+        raise ValueError(problem.orig) from problem
+
+
+def _values(row: Row) -> dict[str, Any]:
+    """PostgreSQL's text holds no character 0."""
+    values = {k: v.replace("\x00", "") if isinstance(v, str) else v for k, v in msgspec.structs.asdict(row).items()}
+    return values | {"request": json.loads(bytes(row.request).decode(errors="replace"))}
 
 
 _OPEN: dict[str, Any] = {}  # one connection pool per URL: a process drains one or two
@@ -257,7 +279,7 @@ def _insert_sqlite(path: str, rows: list[Row]) -> None:
 def _cells(row: Row) -> list[Any]:
     """JSON goes in as it was written: parsed and written again, it was half of the 29 us that a row took."""
     cells = list(msgspec.structs.astuple(row))
-    cells[_REQUEST] = bytes(row.request).decode()
+    cells[_REQUEST] = bytes(row.request).decode(errors="replace")
     cells[_TAGS] = None if row.tags is None else json.dumps(row.tags, ensure_ascii=False)
     return cells
 

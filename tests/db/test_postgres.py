@@ -88,6 +88,19 @@ def test_a_server_answers_and_everything_is_a_row(workspace: Workspace) -> None:
     assert journal.waiting(workspace.path / "journal") == 0
 
 
+def test_the_character_zero_keeps_no_row_out(workspace: Workspace) -> None:
+    with running(workspace, None) as live:
+        said = [{"role": "user", "content": "a\x00b"}]
+        ids = [
+            live.post("/v1/chat/completions", ASK | more).json()["id"]
+            for more in ({"user": "u\x00"}, {"messages": said}, {"metadata": {"a": "b\x00"}}, {})
+        ]
+        feedback = {"call": ids[0], "kind": "comment", "comment": "c\x00d", "user": "u"}
+        assert live.post("/feedback", feedback).status_code in (200, 400, 422)
+        journal.settle(workspace)
+    assert calls.count_by_status(workspace) == {"ok": 4}
+
+
 def test_a_thousand_of_the_same_key_have_one_effect(workspace: Workspace) -> None:
     firsts: list[int] = []
 

@@ -63,6 +63,8 @@ class Asked:
     def __init__(self, body: bytes) -> None:
         """Raises Failure 400 for what is no JSON object or has a wrong type where it matters."""
         try:
+            if not body.isascii():
+                body.decode()  # raw fields are passed through as they are, and a row is text
             fields = self.fields = _fields.decode(body)
             model = fields.get("model")
             self.model = _text.decode(model) if model is not None else "active"
