@@ -144,6 +144,7 @@ def test_when_the_machine_runs_short_the_model_is_stopped(
     assert row.state == "machine" and "ran out of memory" in row.said and left_running() == []
 
 
+@pytest.mark.soak
 def test_a_trial_that_is_killed_leaves_nothing_behind_and_goes_on(workspace: Workspace, server: Oracle) -> None:
     write_tiny(workspace.folder("models") / "tiny.gguf")
     write_atomically(workspace.path / "tuneloop.toml", known(server.url)[0])
