@@ -225,15 +225,15 @@ def _row(line: bytes) -> Row | None:
 
 
 def _insert_all(url: str, rows: list[Row]) -> None:
-    """All rows, or each by itself: one that no database takes must not keep the others out for ever."""
+    """All rows but those that no database takes, found by halves: one must not keep the others out for ever."""
     try:
         _insert(url, rows)
     except (ValueError, OverflowError) as problem:  # of the values; a database that is away raises another
         if len(rows) == 1:
             log.error("a row of the journal cannot be stored: %s", problem)
             return
-        for row in rows:
-            _insert_all(url, [row])
+        for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+            _insert_all(url, half)
 
 
 def _insert(url: str, rows: list[Row]) -> None:

@@ -73,6 +73,7 @@ MORE = replace(
         ("mean price of a toy order by city", None),
         ("Which city drove the most kilometers?", 'sum("distance_km")'),
         ("how many orders in 2022 vs 2023", 'year("ordered_at") IN (2022, 2023)'),
+        ("how many orders in 2021, 2022 and 2023", 'year("ordered_at") IN (2021, 2022, 2023)'),
         ("how many visits in Berlin", None),
     ],
 )

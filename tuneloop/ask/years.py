@@ -41,16 +41,16 @@ _SINCE = ("с", "со", "от", "from", "between", "между", "since")
 def years_apart(found: list[Condition], scene: Scene) -> list[Condition]:
     """ "2022 vs 2023" wants the rows of either year; no row is in two other spans at once."""
     spans = [(c, span) for c in found if (span := _span(c)) is not None]
-    for a, (first, after) in spans:
-        for b, (later, end) in spans:
-            if a.column != b.column or after > later:
-                continue
-            if not (_whole_year(first, after) and _whole_year(later, end)):
-                scene.doubt(f"{a.column.name}: ?", 0.3)
-                continue
-            years = Condition(a.column, "in", (float(first.year), float(later.year)), "year", a.place)
-            return [years, *(c for c in found if c not in (a, b))]
-    return found
+    column = next((a.column for a, x in spans for b, y in spans if a.column == b.column and x[1] <= y[0]), None)
+    if column is None:
+        return found
+    mine = [(c, span) for c, span in spans if c.column == column]
+    if not all(_whole_year(*span) for _c, span in mine):
+        scene.doubt(f"{column.name}: ?", 0.3)
+        return found
+    named = tuple(sorted({float(first.year) for _c, (first, _after) in mine}))
+    years = Condition(column, "in", named, "year", mine[0][0].place)
+    return [years, *(c for c in found if not any(c is known for known, _s in mine))]
 
 
 def _span(condition: Condition) -> tuple[date, date] | None:

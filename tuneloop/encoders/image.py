@@ -30,7 +30,7 @@ Mask = NDArray[np.bool_]
 NAME = "classical-2"  # a changed recipe gets a new name: vectors of two recipes never mix
 SIDE = 128  # pixels that `encode` expects; it works at half of that
 # Standard deviation of the weight around the middle, in picture widths: 0.14 to 0.27 were as good for the colour; shape
-# that was not weighted found 28 % of groceries before the first click where this finds 31.
+# that was not weighted found 28 % of groceries before a training where this finds 31.
 COLOUR, SHAPE = 0.2, 0.3
 LEVELS, STEPS = 4, 6  # bins of lightness, of each colour axis
 CELLS, ANGLES = 6, 6

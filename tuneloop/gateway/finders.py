@@ -58,10 +58,11 @@ class Finders:
 
     def _prepare(self, also: Callable[[], None]) -> None:
         try:
-            for tenant in photo_preparation.teams(self._workspace)[:AT_START]:
+            for turn, tenant in enumerate(photo_preparation.teams(self._workspace)[:AT_START]):
                 if not self._over:
                     photo_preparation.prepare(self.finder(tenant))
-                    also()
+                    if turn == 0:
+                        also()
         except TuneloopError as problem:  # who searches is told
             log.info("photo search is not prepared: %s", problem.message)
         except Exception:  # nobody waits for this thread's word
